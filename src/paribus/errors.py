@@ -1,0 +1,77 @@
+"""Every exception that Paribus raises on purpose.
+
+The tree::
+
+    ParibusError
+    ├── ConfigurationError      the experiment as written cannot be run
+    │   ├── LevelError          a level, a grid or a design is wrong
+    │   ├── DataError           a dataset or a batch is wrong
+    │   └── ObjectiveError      a loss or an objective is wrong
+    ├── FingerprintError        a value has no identity that can be trusted
+    ├── StoreError              a store cannot be opened, read or written
+    │   └── CorruptObjectError  a stored object is missing or was altered
+    ├── MetricError             a metric cannot be recorded
+    ├── AnalysisError           a table or figure cannot be made from these runs
+    └── ExecutionError          an executor cannot start or go on
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class ParibusError(Exception):
+    """Base of all errors that Paribus raises on purpose."""
+
+
+class ConfigurationError(ParibusError, ValueError):
+    """The experiment, as it is written, cannot be run."""
+
+
+class LevelError(ConfigurationError):
+    """A level, a grid or a design is wrong."""
+
+
+class DataError(ConfigurationError):
+    """A dataset, a split or a batch is wrong."""
+
+
+class ObjectiveError(ConfigurationError):
+    """A loss or an objective is wrong."""
+
+
+class FingerprintError(ParibusError, TypeError):
+    """A value has no identity that can be trusted."""
+
+
+class StoreError(ParibusError, OSError):
+    """A store cannot be opened, read or written."""
+
+
+class CorruptObjectError(StoreError):
+    """A stored object is missing or was altered."""
+
+
+class MetricError(ParibusError, ValueError):
+    """A metric cannot be recorded."""
+
+
+class AnalysisError(ParibusError, ValueError):
+    """A table or a figure cannot be made from these runs."""
+
+
+class ExecutionError(ParibusError, RuntimeError):
+    """An executor cannot start or go on."""
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """Phrase the known names, and the nearest one, for an error message.
+
+    >>> suggest("momentun", ["lr", "momentum"])
+    "(lr, momentum); did you mean 'momentum'?"
+    """
+    names = list(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    listed = f"({', '.join(names)})"
+    return f"{listed}; did you mean {near[0]!r}?" if near else listed

@@ -1,0 +1,46 @@
+"""The vocabulary of change: one family of interventions a file."""
+
+from paribus.interventions.base import (
+    Design,
+    HyperparameterIntervention,
+    Intervention,
+    Product,
+    TimedIntervention,
+    Union,
+    Variations,
+    WeightsIntervention,
+)
+from paribus.interventions.momentum import PerturbMomentum
+from paribus.interventions.optimizer import PerturbHyperparameter, SetHyperparameter, SetOptimizer
+from paribus.interventions.schedules import Constant, Cosine, LearningRateSchedule, StepDecay, Warmup
+from paribus.interventions.weights import InitWeights, PerturbWeights
+
+# The names in which the people who asked for this write.
+InitWeightsIntervention = InitWeights
+OptimizerIntervention = SetOptimizer
+PerturbMomentumIntervention = PerturbMomentum
+
+__all__ = [
+    "Constant",
+    "Cosine",
+    "Design",
+    "HyperparameterIntervention",
+    "InitWeights",
+    "InitWeightsIntervention",
+    "Intervention",
+    "LearningRateSchedule",
+    "OptimizerIntervention",
+    "PerturbHyperparameter",
+    "PerturbMomentum",
+    "PerturbMomentumIntervention",
+    "PerturbWeights",
+    "Product",
+    "SetHyperparameter",
+    "SetOptimizer",
+    "StepDecay",
+    "TimedIntervention",
+    "Union",
+    "Variations",
+    "Warmup",
+    "WeightsIntervention",
+]
