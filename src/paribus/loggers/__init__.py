@@ -1,0 +1,28 @@
+"""Loggers: which metrics are recorded, when, and under which names."""
+
+from __future__ import annotations
+
+from paribus.loggers.learner import ObservedLearner, Predictions, Split
+from paribus.loggers.logger import Logger
+from paribus.loggers.metrics import Metric, register_metric
+from paribus.loggers.schedules import DEFAULT_SCHEDULE, At, Every, Horizon, On, Schedule, log_spaced
+from paribus.loggers.values import Histogram, Value, flatten
+
+__all__ = [
+    "DEFAULT_SCHEDULE",
+    "At",
+    "Every",
+    "Histogram",
+    "Horizon",
+    "Logger",
+    "Metric",
+    "ObservedLearner",
+    "On",
+    "Predictions",
+    "Schedule",
+    "Split",
+    "Value",
+    "flatten",
+    "log_spaced",
+    "register_metric",
+]

@@ -1,0 +1,225 @@
+"""Metrics: how a method becomes one, and what one is."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
+from types import CodeType, FunctionType
+from typing import Any, TypeVar, final, overload
+
+from paribus.errors import MetricError
+from paribus.loggers.learner import ObservedLearner
+from paribus.loggers.schedules import At, Event, Every, On, Schedule
+from paribus.loggers.values import Value, flatten, merge
+
+F = TypeVar("F", bound=Callable[..., object])
+
+_MARK = "__paribus_metric__"
+_DYNAMIC = {"getattr", "vars", "__dict__", "__getattribute__"}
+
+
+@final
+@dataclass(frozen=True)
+class Registration:
+    """What `register_metric` writes on a method.
+
+    Attributes:
+        schedule: When the metric is due; None for the logger's own schedule.
+        per_split: Whether the method also takes the name of a split.
+    """
+
+    # Not compared, hence no part of the identity of the method: when a metric is due changes no value of it.
+    schedule: Schedule | None = field(compare=False)
+    per_split: bool
+
+
+@final
+@dataclass(frozen=True)
+class Metric:
+    """One metric of one logger.
+
+    Attributes:
+        name: Name of its method.
+        schedule: When it is due.
+        compute: The method, bound: takes the learner, and the name of a split where `per_split`.
+        per_split: Whether it is computed once for each split, and recorded as "split/name".
+    """
+
+    name: str
+    schedule: Schedule
+    compute: Callable[..., object]
+    per_split: bool = False
+
+    @property
+    def digest(self) -> bytes:
+        """Identify what is computed, (16 bytes): the method's code, and what it names of its logger.
+
+        The schedule is no part of it. Stored values of an equal digest were computed by the same code.
+
+        Raises:
+            FingerprintError: The code, or an attribute that it reads, has no identity.
+        """
+        from paribus.identity import digest
+
+        logger, function = self.compute.__self__, self.compute.__func__  # type: ignore[attr-defined]
+        return digest((function, read_members(logger, function)))
+
+    def values(self, learner: ObservedLearner) -> dict[str, Value]:
+        """Compute and name the metric's values; what its method raises passes through unchanged.
+
+        Raises:
+            MetricError: A value cannot be recorded, or two have the same name.
+        """
+        if not self.per_split:
+            return flatten(self.name, self.compute(learner))
+        row: dict[str, Value] = {}
+        for split in learner.splits:
+            merge(row, flatten(f"{split}/{self.name}", self.compute(learner, split)))
+        return row
+
+
+@overload
+def register_metric(method: F, /) -> F: ...
+
+
+@overload
+def register_metric(
+    *,
+    every: int | None = None,
+    on: Event | None = None,
+    at: Iterable[int] | None = None,
+    schedule: Schedule | None = None,
+) -> Callable[[F], F]: ...
+
+
+def register_metric(
+    method: Any = None,
+    /,
+    *,
+    every: int | None = None,
+    on: Event | None = None,
+    at: Iterable[int] | None = None,
+    schedule: Schedule | None = None,
+) -> Any:
+    """Make a method of a `Logger` a metric, recorded under the method's name.
+
+    A method `(self, learner)` is recorded as "name". A method `(self, learner, split)` is computed for each
+    split and recorded as "train/name", "test/name", …. The method itself is left as it is.
+
+    Args:
+        method: The method, where the decorator stands bare; it is then due when the logger's schedule says.
+        every: Due every so many steps.
+        on: Due at each "step", "epoch", "start", "end" or "intervention".
+        at: Due at these steps.
+        schedule: Due when this schedule says; where several are given, when any of them does.
+
+    Example:
+        >>> import torch
+        >>> from paribus.loggers import Logger
+        >>> class CustomLogger(Logger):
+        ...     @register_metric
+        ...     def weight_norm(self, learner):
+        ...         return torch.norm(learner.model.fc1.weight)
+        ...
+        ...     @register_metric(every=100, on="end")
+        ...     def confidence(self, learner, split):
+        ...         return learner.predictions(split).outputs.softmax(1).amax(1).mean()
+
+    Raises:
+        MetricError: The schedule is wrong, or what is decorated is no such method.
+    """
+    if method is not None:
+        return _mark(method, None)
+    due = _union(every, on, at, schedule)
+    return lambda decorated: _mark(decorated, due)
+
+
+def registration(member: object) -> Registration | None:
+    """Find what `register_metric` wrote on a member of a class, if anything."""
+    found = getattr(member, _MARK, None)
+    return found if isinstance(found, Registration) else None
+
+
+def read_members(logger: object, function: FunctionType) -> dict[str, object]:
+    """Collect what a function's code names of a logger, followed through the methods it names.
+
+    A name counts wherever it occurs, so too much is collected rather than too little; code that reads its
+    logger by `getattr` or `vars` is taken to read every attribute.
+    """
+    members: dict[str, object] = {}
+    seen: set[str] = set()
+    pending = [function]
+    while pending:
+        function = pending.pop()
+        names = {*_names(function.__code__), *_names(inspect.unwrap(function).__code__)}
+        if names & _DYNAMIC:
+            names |= set(vars(logger)) - {"schedule", "defaults"}
+        for name in sorted(names - seen):
+            seen.add(name)
+            found = list(_definitions(logger, name))
+            if found:
+                members[name] = found
+                pending += [member for member in found if isinstance(member, FunctionType)]
+    return members
+
+
+def _definitions(logger: object, name: str) -> Iterator[object]:
+    """Yield what a name means on a logger, in the order of lookup, with what `super()` would reach."""
+    if name in vars(logger):
+        yield vars(logger)[name]
+    for owner in type(logger).__mro__[:-1]:
+        if name in vars(owner) and not (name.startswith("__") and name.endswith("__")):
+            member = vars(owner)[name]
+            yield member.fget if isinstance(member, property) else getattr(member, "__func__", member)
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
+
+
+def _union(
+    every: int | None, on: Event | None, at: Iterable[int] | None, schedule: Schedule | None
+) -> Schedule:
+    if schedule is not None and not isinstance(schedule, Schedule):
+        raise MetricError(
+            f"register_metric: schedule={schedule!r} is no Schedule; "
+            "write every=, on= or at=, or for example schedule=log_spaced(20)"
+        )
+    given = (
+        None if every is None else Every(every),
+        None if on is None else On(on),
+        None if at is None else At(at),
+        schedule,
+    )
+    schedules = [each for each in given if each is not None]
+    if not schedules:
+        raise MetricError(
+            "register_metric: got no schedule in its parentheses; write @register_metric without them"
+        )
+    return reduce(or_, schedules)
+
+
+def _mark(method: Any, schedule: Schedule | None) -> Any:
+    if not inspect.isfunction(method):
+        raise MetricError(
+            f"register_metric: got {method!r}, expected a method (self, learner); "
+            "write @register_metric above its def, and a schedule by name: every=, on=, at= or schedule="
+        )
+    positional = [
+        parameter.name
+        for parameter in inspect.signature(method).parameters.values()
+        if parameter.default is parameter.empty
+    ]
+    if len(positional) not in (2, 3) or positional[2:] not in ([], ["split"]):
+        raise MetricError(
+            f"register_metric: {method.__qualname__} takes ({', '.join(positional)}), "
+            "expected (self, learner) or (self, learner, split); change its parameters"
+        )
+    setattr(method, _MARK, Registration(schedule, per_split=len(positional) == 3))
+    return method
