@@ -1,0 +1,156 @@
+"""Garbage collection: mark from the records, sweep the objects."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from paribus.errors import StoreError
+from paribus.store.objects import StoredFile
+from paribus.store.store import Store
+
+
+@dataclass(frozen=True)
+class Retention:
+    """What gc keeps. By default every record, and no object without one.
+
+    Attributes:
+        unused_for: Seconds; records that were used less recently go. None: no limit.
+        budget: Bytes of objects; the least recently used records beyond them go. None: no limit.
+        grace: Seconds; a record or a file used more recently stays, whatever the limits say. It covers the
+            time from an object's put to its record's commit.
+    """
+
+    unused_for: float | None = None
+    budget: int | None = None
+    grace: float = 3600.0
+
+    def __post_init__(self) -> None:
+        for name in ("unused_for", "budget", "grace"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise StoreError(f"Retention: {name} is {value!r}; expected a number of at least 0")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A record as gc sees it: its key, Unix seconds of its last use, and the digests that it refers to."""
+
+    key: str
+    used: float
+    digests: frozenset[str]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What gc removed, or would remove in a dry run.
+
+    Attributes:
+        records: Keys.
+        objects: Digests.
+        leftovers: Number of temporaries of killed writers.
+        freed: Bytes of the removed files.
+        kept: Bytes of the objects that stay.
+    """
+
+    records: tuple[str, ...]
+    objects: tuple[str, ...]
+    leftovers: int
+    freed: int
+    kept: int
+
+
+def expired(
+    uses: Iterable[Use], sizes: Mapping[str, int], held: Collection[str], retention: Retention, now: float
+) -> tuple[str, ...]:
+    """Choose the records that go, oldest use last.
+
+    From the most recently used on, each record is kept while it is recent enough and the objects that it
+    adds fit the budget; objects that several records share count once.
+
+    Args:
+        uses: All records.
+        sizes: Bytes by digest.
+        held: Keys that stay whatever the limits say; they count in the budget.
+        retention: The limits.
+        now: Unix seconds.
+    """
+    marked: set[str] = set()
+    total, gone = 0, []
+    for use in sorted(uses, key=lambda use: (use.key not in held, -use.used, use.key)):
+        added = sum(sizes.get(digest, 0) for digest in use.digests - marked)
+        age = now - use.used
+        old = retention.unused_for is not None and age > retention.unused_for
+        large = added > 0 and retention.budget is not None and total + added > retention.budget
+        if use.key not in held and age > retention.grace and (old or large):
+            gone.append(use.key)
+        else:
+            marked |= use.digests
+            total += added
+    return tuple(gone)
+
+
+def gc(
+    store: Store, retention: Retention | None = None, *, dry_run: bool = False, now: float | None = None
+) -> Sweep:
+    """Remove the records beyond the limits, then the objects to which no record refers.
+
+    Pinned keys and keys under a live claim stay. Safe beside running writers: rows go before objects, objects
+    go under the lock in which `Store.commit` makes sure that its objects are there, and young ones stay.
+
+    Raises:
+        StoreError: The store is read-only (a dry run works) or cannot be written.
+    """
+    retention = retention or Retention()
+    now = time.time() if now is None else now
+    before = now - retention.grace
+    files = tuple(store.objects.files())
+    sizes = {file.digest: file.size for file in files if file.digest is not None}
+    if dry_run:
+        gone = _expired(store, sizes, retention, now)
+        return _report(gone, [f for f in _unmarked(store, files, gone) if f.modified < before], sizes)
+    with store.ledger.transaction() as connection:
+        gone = _expired(store, sizes, retention, now)
+        connection.executemany("DELETE FROM records WHERE key = ?", ((key,) for key in gone))
+    # A power cut must not bring a row back whose objects are gone.
+    store.ledger.sync()
+    with store.ledger.transaction():
+        swept = [f for f in _unmarked(store, files) if store.objects.remove(f, before)]
+    return _report(gone, swept, sizes)
+
+
+def _expired(store: Store, sizes: Mapping[str, int], retention: Retention, now: float) -> tuple[str, ...]:
+    held = store.pins.all() | store.claims.live(now).keys()
+    return expired(_uses(store), sizes, held, retention, now)
+
+
+def _uses(store: Store) -> list[Use]:
+    rows = store.ledger.read("SELECT key, used, refs FROM records")
+    return [Use(key, used, _digests(refs)) for key, used, refs in rows]
+
+
+def _digests(refs: str) -> frozenset[str]:
+    try:
+        return frozenset(json.loads(refs).values())
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        # A row that cannot be read counts as missing, and so it marks nothing.
+        return frozenset()
+
+
+def _unmarked(store: Store, files: Iterable[StoredFile], gone: Collection[str] = ()) -> list[StoredFile]:
+    without = frozenset(gone)
+    marked = {digest for use in _uses(store) if use.key not in without for digest in use.digests}
+    return [file for file in files if file.leftover or (file.digest and file.digest not in marked)]
+
+
+def _report(gone: tuple[str, ...], swept: Sequence[StoredFile], sizes: Mapping[str, int]) -> Sweep:
+    objects = tuple(sorted(file.digest for file in swept if file.digest is not None))
+    return Sweep(
+        records=gone,
+        objects=objects,
+        leftovers=sum(file.leftover for file in swept),
+        freed=sum(file.size for file in swept),
+        kept=sum(sizes.values()) - sum(sizes[digest] for digest in objects),
+    )

@@ -1,0 +1,117 @@
+"""A row of the ledger, and its form on disk."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import xxhash
+
+from paribus.errors import StoreError
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+COLUMNS = (
+    "key",
+    "kind",
+    "family",
+    "status",
+    "manifest",
+    "body",
+    "refs",
+    "environment",
+    "created",
+    "checksum",
+)
+
+_MEND = "give None, booleans, numbers, strings, lists and dicts of them"
+_DIGEST = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True)
+class Record:
+    """What the ledger knows of one key.
+
+    Attributes:
+        key: 32 hex digits.
+        kind: What the key names, such as "segment".
+        status: "done", "diverged" or "failed".
+        manifest: Canonical JSON text of the whole configuration; a hit compares it.
+        body: Results: metric rows, seconds, a traceback. Non-finite numbers are allowed.
+        references: Name to digest of an object.
+        environment: Library versions, host, CPU capability; recorded, never in the key.
+        created: Unix seconds; 0 means that the store fills it at the commit.
+        family: A name under which related records are found together.
+    """
+
+    key: str
+    kind: str
+    status: str
+    manifest: str
+    body: Json
+    references: Mapping[str, str]
+    environment: Json
+    created: float = 0.0
+    family: str = ""
+
+
+def is_digest(text: str) -> bool:
+    """Tell whether `text` is 32 lower-case hex digits, and so safe as a file name.
+
+    >>> is_digest("0" * 32), is_digest("../../etc/passwd")
+    (True, False)
+    """
+    return _DIGEST.fullmatch(text) is not None
+
+
+def encode(record: Record) -> tuple[object, ...]:
+    """Write a record as the ledger's row, in the order of `COLUMNS`.
+
+    Raises:
+        StoreError: The key or a digest is not 32 hex digits, or a part is no JSON.
+    """
+    for name, digest in {"key": record.key, **record.references}.items():
+        if not is_digest(digest):
+            raise StoreError(
+                f"Record {record.key!r}: {name!r} is {digest!r}; expected 32 lower-case hex digits"
+            )
+    texts = (
+        record.key,
+        record.kind,
+        record.family,
+        record.status,
+        record.manifest,
+        _dump(record.key, "body", record.body),
+        _dump(record.key, "references", dict(record.references)),
+        _dump(record.key, "environment", record.environment),
+    )
+    return (*texts, record.created, _checksum(texts, record.created))
+
+
+def decode(row: tuple[Any, ...]) -> Record | None:
+    """Read a row; None when it was altered on disk."""
+    texts, created, checksum = row[:8], row[8], row[9]
+    try:
+        if checksum != _checksum(texts, created):
+            return None
+        key, kind, family, status, manifest = texts[:5]
+        body, references, environment = json.loads(f"[{','.join(texts[5:])}]")
+        return Record(key, kind, status, manifest, body, references, environment, created, family)
+    except (TypeError, ValueError, RecursionError):
+        # A checksum is no signature: a stranger's row can have one and still be no record.
+        return None
+
+
+def _dump(key: str, name: str, value: object) -> str:
+    try:
+        return json.dumps(value, separators=(",", ":"))
+    except (TypeError, ValueError) as error:
+        raise StoreError(f"Record {key}: its {name} is no JSON ({error}); {_MEND}") from error
+
+
+def _checksum(texts: tuple[str, ...], created: float) -> str:
+    # SQLite keeps no checksums: without this one a flipped bit in a metric would be read as a result.
+    return xxhash.xxh3_64_hexdigest("\0".join((*texts, repr(created))).encode("utf-8", "replace"))

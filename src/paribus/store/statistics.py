@@ -1,0 +1,48 @@
+"""What a store holds, in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from paribus.store.store import Store
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Counts and bytes of a store.
+
+    Attributes:
+        records: Number of records by status.
+        objects: Number of objects.
+        object_bytes: Their bytes.
+        ledger_bytes: Bytes of the ledger, without its log.
+        pins: Number of pinned keys.
+        claims: Number of live claims.
+    """
+
+    records: Mapping[str, int]
+    objects: int
+    object_bytes: int
+    ledger_bytes: int
+    pins: int
+    claims: int
+
+
+def stats(store: Store) -> Statistics:
+    """Count what a store holds.
+
+    Raises:
+        StoreError: The ledger cannot be read.
+    """
+    sizes = [file.size for file in store.objects.files() if file.digest is not None]
+    return Statistics(
+        records=dict(
+            store.ledger.read("SELECT status, COUNT(*) FROM records GROUP BY status ORDER BY status")
+        ),
+        objects=len(sizes),
+        object_bytes=sum(sizes),
+        ledger_bytes=store.ledger.path.stat().st_size,
+        pins=len(store.pins.all()),
+        claims=len(store.claims.live()),
+    )

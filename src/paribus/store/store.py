@@ -1,0 +1,162 @@
+"""The store: an action cache over a content-addressed store."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, final
+
+from paribus.errors import StoreError
+from paribus.store.claims import Claims
+from paribus.store.layout import OBJECTS, open_ledger
+from paribus.store.ledger import Ledger
+from paribus.store.objects import Buffer, Objects
+from paribus.store.pins import Pins
+from paribus.store.record import COLUMNS, Record, decode, encode
+
+_SELECT = f"SELECT {', '.join(COLUMNS)} FROM records"
+_STATUS = "SELECT key, status FROM records INDEXED BY status_of"
+# Ids only grow, so that this is at least the number of rows, and costs nothing.
+_NEWEST = "SELECT COALESCE(MAX(id), 0) FROM records"
+_INSERT = f"REPLACE INTO records ({', '.join(COLUMNS)}, used) VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
+
+
+@final
+class Store:
+    """Records by key and objects by content, shared by threads and processes.
+
+    A pickled store is its path: a worker opens it anew.
+
+    Attributes:
+        path: The absolute path of its folder.
+        claims: Who computes which key now.
+        pins: Keys that gc never takes.
+        ledger: The database below; for this room only.
+        objects: The folder of objects below; for this room only.
+
+    >>> import tempfile
+    >>> store = Store.open(tempfile.mkdtemp())
+    >>> digest = store.put(b"weights")
+    >>> store.commit(Record("0" * 32, "segment", "done", "{}", {"loss": 0.5}, {"state": digest}, None))
+    >>> store.records(["0" * 32])["0" * 32].body
+    {'loss': 0.5}
+    >>> store.get(digest)
+    b'weights'
+    """
+
+    def __init__(self, path: Path, ledger: Ledger) -> None:
+        self.path = path
+        self.ledger = ledger
+        self.objects = Objects(path / OBJECTS)
+        self.claims = Claims(ledger)
+        self.pins = Pins(ledger)
+
+    @classmethod
+    def open(cls, path: Path | str) -> Store:
+        """Open the store at a folder, and make it when absent.
+
+        Raises:
+            StoreError: The path is a file or another program's folder, cannot be made, or is newer.
+        """
+        place = Path(path).expanduser().resolve()
+        return cls(place, open_ledger(place))
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Store.open, (str(self.path),)
+
+    def __repr__(self) -> str:
+        return f"Store({str(self.path)!r})"
+
+    @property
+    def writable(self) -> bool:
+        """Whether results can be committed."""
+        return self.ledger.writable
+
+    def require_writable(self) -> None:
+        """Raise StoreError, before any training, when the store is read-only."""
+        self.ledger.require_writable()
+
+    def records(self, keys: Iterable[str]) -> dict[str, Record]:
+        """Read the records of those keys that are there; an altered row counts as absent, with a warning."""
+        return dict(self._decoded(self.ledger.read_in(f"{_SELECT} WHERE key IN", keys)))
+
+    def relatives(self, families: Iterable[str]) -> dict[str, Record]:
+        """Read the records of some families, by key; an altered row counts as absent, with a warning."""
+        return dict(self._decoded(self.ledger.read_in(f"{_SELECT} WHERE family IN", families)))
+
+    def _decoded(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Record]]:
+        for row in rows:
+            record = decode(row)
+            if record is None:
+                warnings.warn(
+                    f"Store: record {row[0]} was altered on disk; it counts as missing", stacklevel=4
+                )
+            else:
+                yield record.key, record
+
+    def statuses(self, keys: Iterable[str]) -> dict[str, str]:
+        """Read the statuses of those keys that are there: the cheapest test of existence."""
+        wanted = set(keys)
+        if len(wanted) < 1000 or 4 * len(wanted) < self.ledger.read(_NEWEST)[0][0]:
+            return dict(self.ledger.read_in(f"{_STATUS} WHERE key IN", wanted))
+        # For a good part of the ledger, one pass over the index beats as many descents into it.
+        return {key: status for key, status in self.ledger.read(_STATUS) if key in wanted}
+
+    def commit(self, record: Record) -> None:
+        """Write a record; it replaces an earlier one of that key.
+
+        Raises:
+            StoreError: The store cannot be written, or an object that the record refers to is not in it.
+        """
+        now = time.time()
+        row = encode(record if record.created else replace(record, created=now))
+        with self.ledger.transaction() as connection:
+            # Inside the lock that gc holds too: no row ever refers to an object that gc has taken.
+            for name, digest in record.references.items():
+                if not self.objects.holds(digest):
+                    raise StoreError(
+                        f"Record {record.key}: its object {name!r} ({digest}) is not stored; put it first"
+                    )
+            connection.execute(_INSERT, (*row, now))
+
+    def touch(self, keys: Iterable[str]) -> None:
+        """Note that these records were used now; gc takes the least recently used first."""
+        now = time.time()
+        with self.ledger.transaction() as connection:
+            connection.executemany("UPDATE records SET used = ? WHERE key = ?", ((now, key) for key in keys))
+
+    def discard(self, key: str) -> None:
+        """Remove a record, if it is there; its objects stay until the next gc."""
+        self.ledger.write("DELETE FROM records WHERE key = ?", (key,))
+
+    def put(self, payload: Buffer) -> str:
+        """Keep bytes as an immutable object; return its digest, 32 hex digits.
+
+        Raises:
+            StoreError: The store cannot be written; nothing is left behind.
+        """
+        self.require_writable()
+        return self.objects.put(payload)
+
+    def get(self, digest: str) -> bytes:
+        """Read an object and verify its bytes.
+
+        Raises:
+            CorruptObjectError: It is missing or was altered.
+        """
+        return self.objects.get(digest)
+
+    def compact(self) -> None:
+        """Give the ledger's space of removed records back to the disk; waits for other writers."""
+        self.ledger.compact()
+
+    def close(self) -> None:
+        """Close this process's connections; a later call opens them again."""
+        self.ledger.close()
+
+    def path_of(self, digest: str) -> Path:
+        """Name the file of an object, whether or not it exists."""
+        return self.objects.path_of(digest)

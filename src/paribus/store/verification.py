@@ -1,0 +1,87 @@
+"""Verification: does the store still hold what was put into it?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from paribus.errors import CorruptObjectError
+from paribus.store.record import COLUMNS, Record, decode
+from paribus.store.store import Store
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a verification found.
+
+    Attributes:
+        records: Number of rows.
+        objects: Number of objects.
+        size: Bytes of all objects.
+        altered_records: Keys of rows that do not match their checksum.
+        altered_objects: Digests of objects that cannot be read or do not match their name.
+        dangling: (key, name, digest) of references to absent objects.
+        damage: SQLite's complaints about the ledger file.
+        unreferenced: Number of objects to which no record refers; gc takes them.
+        leftovers: Number of temporaries of puts in progress or killed; gc takes the old ones.
+    """
+
+    records: int
+    objects: int
+    size: int
+    altered_records: tuple[str, ...]
+    altered_objects: tuple[str, ...]
+    dangling: tuple[tuple[str, str, str], ...]
+    damage: tuple[str, ...]
+    unreferenced: int
+    leftovers: int
+
+    @property
+    def sound(self) -> bool:
+        """Whether every record and every object to which it refers can be trusted."""
+        return not (self.altered_records or self.altered_objects or self.dangling or self.damage)
+
+
+def verify(store: Store) -> Verification:
+    """Recompute every checksum and follow every reference; change nothing.
+
+    Reads all objects once, one at a time. Safe beside running writers.
+
+    Raises:
+        StoreError: The ledger cannot be read at all.
+    """
+    rows = store.ledger.read(f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY key")
+    decoded = [(row[0], decode(row)) for row in rows]
+    records = [record for _, record in decoded if record is not None]
+    files = list(store.objects.files())
+    digests = {file.digest for file in files if file.digest is not None}
+    named = {digest for record in records for digest in record.references.values()}
+    complaints = [text for (text,) in store.ledger.read("PRAGMA quick_check")]
+    return Verification(
+        records=len(rows),
+        objects=len(digests),
+        size=sum(file.size for file in files if file.digest is not None),
+        altered_records=tuple(key for key, record in decoded if record is None),
+        altered_objects=tuple(sorted(digest for digest in digests if _altered(store, digest))),
+        dangling=tuple(_dangling(store, records)),
+        damage=tuple(text for text in complaints if text != "ok"),
+        unreferenced=len(digests - named),
+        leftovers=sum(file.leftover for file in files),
+    )
+
+
+def _altered(store: Store, digest: str) -> bool:
+    try:
+        store.get(digest)
+    except CorruptObjectError:
+        # An object that gc took since the listing is no damage.
+        return store.objects.holds(digest)
+    return False
+
+
+def _dangling(store: Store, records: Iterable[Record]) -> Iterable[tuple[str, str, str]]:
+    # Looks at the folder again, not at the listing: a record may be younger than it.
+    for record in records:
+        for name, digest in sorted(record.references.items()):
+            if not store.objects.holds(digest):
+                yield record.key, name, digest
