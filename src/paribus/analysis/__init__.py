@@ -1,0 +1,8 @@
+"""From frames to evidence: pairs, effects and their tables. Pure: frames in, tables out."""
+
+from paribus.analysis.compare import compare
+from paribus.analysis.factors import Factor
+from paribus.analysis.pairing import pair
+from paribus.analysis.table import Contrast, Table
+
+__all__ = ["Contrast", "Factor", "Table", "compare", "pair"]

@@ -1,0 +1,223 @@
+"""A function's syntax as canonical bytes, and the names outside itself that it refers to."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from paribus.identity.grammar import count, label, plain, sequence
+
+Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
+_SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+_COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+_SILENT = frozenset(
+    {"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "type_ignores"}
+)
+_BODIES = ("body", "orelse", "finalbody")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A name that code reads from outside: a root, found by name or by import, and attributes of it."""
+
+    root: str
+    chain: tuple[str, ...] = ()
+    imported: tuple[int, str, str] | None = None  # dots, module, attribute: of an import inside the body
+
+    @property
+    def name(self) -> str:
+        """Write it as in the code."""
+        return ".".join((self.root, *self.chain))
+
+
+def bare(function: Function) -> Function:
+    """Strip what does not run, in place, and drop what is counted by value: decorators and own defaults."""
+    for node in ast.walk(function):
+        if isinstance(node, ast.arg):
+            node.annotation = None
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            node.returns = None
+        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
+            fields = isinstance(node, ast.ClassDef)
+            for name in _BODIES:
+                if statements := getattr(node, name, None):
+                    empty: list[ast.stmt] = [ast.Pass()] if name == "body" else []
+                    setattr(node, name, _running(statements, fields) or empty)
+    old = function.args
+    # The defaults stay in the tree of a function around this one, where they run.
+    arguments = ast.arguments(
+        posonlyargs=old.posonlyargs,
+        args=old.args,
+        vararg=old.vararg,
+        kwonlyargs=old.kwonlyargs,
+        kw_defaults=[None for _ in old.kwonlyargs],
+        kwarg=old.kwarg,
+        defaults=[],
+    )
+    if isinstance(function, ast.Lambda):
+        return ast.Lambda(args=arguments, body=function.body)
+    kind = type(function)
+    return kind(name=function.name, args=arguments, body=function.body, decorator_list=[], lineno=0)
+
+
+def _running(statements: list[ast.stmt], fields: bool) -> list[ast.stmt]:
+    """Keep the statements that do something; a bare annotation does, in the body of a class."""
+    kept: list[ast.stmt] = []
+    for node in statements:
+        if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+            continue
+        if isinstance(node, ast.AnnAssign):
+            if fields:
+                node.annotation = ast.Constant(...)
+            elif node.value is None:
+                continue
+            else:
+                node = ast.copy_location(ast.Assign([node.target], node.value), node)
+        kept.append(node)
+    return kept
+
+
+def canonical(node: object) -> bytes:
+    """Write a syntax tree: ``x``, the name of its class, and its fields that are not empty, by name."""
+    if isinstance(node, ast.AST):
+        fields = [
+            (name, value)
+            for name in node._fields
+            if name not in _SILENT and (value := getattr(node, name, None)) is not None and value != []
+        ]
+        pieces = [b"x", label(type(node).__name__), count(len(fields))]
+        for name, value in fields:
+            pieces.append(label(name))
+            pieces.append(canonical(value))
+        return b"".join(pieces)
+    if isinstance(node, list):
+        return sequence(b"l", [canonical(item) for item in node])
+    return label(node) if isinstance(node, str) else plain(node)
+
+
+def references(function: Function, free: Iterable[str] = ()) -> list[Reference]:
+    """List what a function reads from outside, sorted by name, each once.
+
+    Args:
+        function: the bare syntax of the function.
+        free: names that its closure binds.
+    """
+    reader = _Reader()
+    reader.scope(function, [])
+    found = {*reader.found, *(Reference(name) for name in free if name not in reader.roots)}
+    return sorted(found, key=lambda ref: (ref.name, ref.imported or (0, "", "")))
+
+
+class _Reader:
+    """Resolve every name of a function as Python does: by the scopes it stands in."""
+
+    def __init__(self) -> None:
+        self.found: set[Reference] = set()
+        self.roots: set[str] = set()
+
+    def scope(self, function: Function, outer: list[dict[str, _Binding]]) -> None:
+        body = [function.body] if isinstance(function, ast.Lambda) else function.body
+        own = {name: None for name in _parameters(function.args)} | _bindings(body)
+        for node in body:
+            self.visit(node, [*outer, own])
+
+    def visit(self, node: ast.AST, scopes: list[dict[str, _Binding]]) -> None:
+        if isinstance(node, ast.Attribute | ast.Name):
+            self._chain(node, scopes)
+        elif isinstance(node, _SCOPES):
+            outside = [*node.args.defaults, *(item for item in node.args.kw_defaults if item is not None)]
+            for item in [*outside, *getattr(node, "decorator_list", [])]:
+                self.visit(item, scopes)
+            self.scope(node, scopes)
+        elif isinstance(node, ast.ClassDef):
+            for item in (*node.decorator_list, *node.bases, *(word.value for word in node.keywords)):
+                self.visit(item, scopes)
+            for item in node.body:  # names bound in the body are not seen by its methods
+                self.visit(item, scopes)
+        elif isinstance(node, _COMPREHENSIONS):
+            targets = [name for part in node.generators for name in _bindings([part.target])]
+            for item in ast.iter_child_nodes(node):
+                self.visit(item, [*scopes, dict.fromkeys(targets)])
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            self._import(node)
+        elif not isinstance(node, ast.expr_context | ast.operator):
+            for item in ast.iter_child_nodes(node):
+                self.visit(item, scopes)
+
+    def _chain(self, node: ast.Attribute | ast.Name, scopes: list[dict[str, _Binding]]) -> None:
+        chain: list[str] = []
+        inner: ast.expr = node
+        while isinstance(inner, ast.Attribute):
+            chain.append(inner.attr)
+            inner = inner.value
+        if not isinstance(inner, ast.Name):
+            self.visit(inner, scopes)
+            return
+        binding = next((own[inner.id] for own in reversed(scopes) if inner.id in own), _OUTSIDE)
+        if binding is not None:
+            self.roots.add(inner.id)
+            self.found.add(Reference(inner.id, tuple(reversed(chain)), binding or None))
+
+    def _import(self, node: ast.Import | ast.ImportFrom) -> None:
+        """Count what is imported even where only its import matters; used names find it by their binding."""
+        if isinstance(node, ast.Import):
+            self.found.update(Reference(item.name, (), (0, item.name, "")) for item in node.names if item.asname is None)
+        else:
+            module = "." * node.level + (node.module or "")
+            for item in node.names:
+                self.found.add(Reference(f"{module}:{item.name}", (), (node.level, node.module or "", item.name)))
+
+
+_Binding = tuple[int, str, str] | tuple[()] | None
+_OUTSIDE: _Binding = ()
+"""How a name is bound: outside of the function; by a local import; or, as None, to a local value."""
+
+
+def _parameters(arguments: ast.arguments) -> Iterator[str]:
+    for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
+        yield item.arg
+    for rest in (arguments.vararg, arguments.kwarg):
+        if rest is not None:
+            yield rest.arg
+
+
+def _bindings(body: Iterable[ast.AST]) -> dict[str, _Binding]:
+    """Find the names that a scope binds, without entering the scopes inside it."""
+    bound: dict[str, _Binding] = {}
+    elsewhere: dict[str, _Binding] = {}
+    stack = list(body)
+    while stack:
+        node = stack.pop()
+        match node:
+            case ast.Name(ctx=ast.Store() | ast.Del()):
+                bound.setdefault(node.id, None)
+            case ast.Global():
+                elsewhere |= dict.fromkeys(node.names, _OUTSIDE)
+            case ast.Nonlocal():
+                elsewhere |= dict.fromkeys(node.names, None)
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
+                bound[node.name] = None
+            case ast.Lambda():
+                pass
+            case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+                inner = (item for item in ast.walk(node) if isinstance(item, ast.NamedExpr))
+                bound |= {item.target.id: None for item in inner}
+            case ast.Import():
+                for item in node.names:
+                    top = item.name.partition(".")[0]
+                    bound[item.asname or top] = (0, item.name if item.asname else top, "")
+            case ast.ImportFrom():
+                bound |= {
+                    item.asname or item.name: (node.level, node.module or "", item.name) for item in node.names
+                }
+            case _:
+                bound |= dict.fromkeys(_captured(node))
+                stack.extend(ast.iter_child_nodes(node))
+    return bound | elsewhere
+
+
+def _captured(node: ast.AST) -> list[str]:
+    if isinstance(node, ast.ExceptHandler | ast.MatchAs | ast.MatchStar):
+        return [node.name] if node.name else []
+    return [node.rest] if isinstance(node, ast.MatchMapping) and node.rest else []

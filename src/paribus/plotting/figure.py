@@ -1,0 +1,90 @@
+"""A figure with the numbers that it shows."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+from matplotlib.figure import Figure as Canvas
+
+from paribus.errors import AnalysisError, suggest
+from paribus.plotting.style import styled
+
+_FORMATS = ("png", "pdf", "svg", "csv")
+
+
+def file_name(*parts: str) -> str:
+    """Join words to a file name that every system takes.
+
+    >>> file_name("curves", "test/accuracy")
+    'curves-test-accuracy'
+    """
+    return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part).strip("-") for part in parts)
+
+
+@dataclass(frozen=True, eq=False)
+class Figure:
+    """A drawn figure, the data in it and the words under it.
+
+    Attributes:
+        figure: The matplotlib figure, yours to change before saving.
+        table: What was drawn, tidy: one row per mark.
+        caption: What the marks, bars and bands are, over how many runs.
+        name: The file name without its ending, as `save` gives it in a folder.
+    """
+
+    figure: Canvas
+    table: pl.DataFrame
+    caption: str
+    name: str = "figure"
+
+    def save(self, path: Path | str, formats: Sequence[str] = _FORMATS) -> tuple[Path, ...]:
+        """Write the figure, its data and its caption.
+
+        Args:
+            path: An existing folder, or a path whose last part is the name of the files without an ending.
+            formats: Any of "png", "pdf", "svg" (with the caption in their metadata) and "csv" (the data).
+
+        Returns:
+            The files written: one for each format, in their order, and the caption as text.
+
+        Raises:
+            AnalysisError: If a format is unknown.
+        """
+        for form in formats:
+            if form not in _FORMATS:
+                raise AnalysisError(f"Figure.save: {form!r} is no format {suggest(form, _FORMATS)}")
+        stem = Path(path) / self.name if Path(path).is_dir() else Path(path)
+        stem.parent.mkdir(parents=True, exist_ok=True)
+        files = [stem.with_name(f"{stem.name}.{form}") for form in (*formats, "txt")]
+        for file in files:
+            self._write(file)
+        return tuple(files)
+
+    def _write(self, file: Path) -> None:
+        match file.suffix:
+            case ".csv":
+                self.table.write_csv(file)
+            case ".txt":
+                file.write_text(self.caption + "\n", encoding="utf-8")
+            case suffix:
+                with styled():
+                    self.figure.savefig(file, metadata=self._metadata(suffix))
+
+    def _metadata(self, suffix: str) -> Mapping[str, str | None]:
+        # No dates: the same figure gives the same bytes.
+        if suffix == ".pdf":
+            return {"Title": self.name, "Subject": self.caption, "CreationDate": None}
+        return {"Title": self.name, "Description": self.caption} | (
+            {"Date": None} if suffix == ".svg" else {}
+        )
+
+    def _repr_png_(self) -> bytes:
+        page = io.BytesIO()
+        with styled():
+            self.figure.savefig(page, format="png", dpi=150)
+        return page.getvalue()
