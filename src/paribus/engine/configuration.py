@@ -1,0 +1,288 @@
+"""A learner as a value: its configuration, the canonical form of it, and its keys.
+
+The key of a state at step t is the hash of the configuration *restricted to the steps before t*: timed
+interventions that start later are not in it, those that end later are cut off at t, and the length of the
+run counts only where a schedule reads it. A learner's key is the key of its last state.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, final
+
+import xxhash
+
+from paribus.identity import Fingerprint, digest
+from paribus.interventions.base import Intervention, TimedIntervention
+from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
+
+_STATIC = ("model", "data", "objective", "optimizer", "seeds", "training", "numerics")
+_STATE_TAG = b"paribus-state-1"
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Component:
+    """A part of a configuration with its digest (16 bytes)."""
+
+    value: Any
+    digest: bytes
+
+    @classmethod
+    def of(cls, value: object) -> Component:
+        """Digest a value."""
+        return cls(value, value.digest if isinstance(value, Fingerprint) else digest(value))
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Data:
+    """What a configuration holds of the data: its identity and the number of training samples."""
+
+    fingerprint: Fingerprint
+    samples: int
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A timed intervention in the steps ``[start, stop)``; the initial state has ``(-1, 0)``."""
+
+    intervention: TimedIntervention
+    start: int
+    stop: int | None
+    digest: bytes
+
+    @classmethod
+    def of(cls, intervention: TimedIntervention) -> Event:
+        """Split an intervention into the change and its span."""
+        start, stop = intervention.span
+        return cls(intervention, start, stop, digest(intervention.clipped()))
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether the span holds no step."""
+        return self.stop is not None and self.stop <= self.start
+
+    def restricted(self, step: int) -> bytes:
+        """Return the bytes of this event as the steps before ``step`` see it."""
+        stop = step if self.stop is None else min(self.stop, max(step, 0))
+        return self.digest + self.start.to_bytes(8, "big", signed=True) + stop.to_bytes(8, "big", signed=True)
+
+
+@final
+@dataclass(frozen=True)
+class Configuration:
+    """Everything that decides the bits of a run; canonical, so that equal runs are equal values.
+
+    Attributes:
+        components: ``model``, ``data``, ``objective``, ``optimizer``, ``seeds``, ``training``,
+            ``numerics``, ``budget`` by name.
+        timeline: The timed interventions, in the order in which they are applied.
+    """
+
+    components: Mapping[str, Component]
+    timeline: tuple[Event, ...] = field(default=())
+
+    @property
+    def optimizer(self) -> OptimizerSetting:
+        """The optimizer outside all windows."""
+        value: OptimizerSetting = self.components["optimizer"].value
+        return value
+
+    @property
+    def seeds(self) -> Seeds:
+        """The seeds of all streams."""
+        value: Seeds = self.components["seeds"].value
+        return value
+
+    @property
+    def training(self) -> Training:
+        """Batch size and schedule."""
+        value: Training = self.components["training"].value
+        return value
+
+    @property
+    def numerics(self) -> Numerics:
+        """Device type, dtype, threads, determinism."""
+        value: Numerics = self.components["numerics"].value
+        return value
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps in one epoch, the last smaller batch included."""
+        data: Data = self.components["data"].value
+        return math.ceil(data.samples / self.training.batch_size)
+
+    @cached_property
+    def total(self) -> int:
+        """Length of the run in steps."""
+        budget: Budget = self.components["budget"].value
+        return budget.total(self.steps_per_epoch)
+
+    @cached_property
+    def family(self) -> bytes:
+        """Digest of what all states of the trajectory have in common (16 bytes)."""
+        parts = [self.components[name].digest for name in _STATIC]
+        schedule = self.training.schedule
+        if schedule is not None and schedule.reads_total:
+            parts.append(self.total.to_bytes(8, "big"))
+        return xxhash.xxh3_128_digest(b"".join(parts))
+
+    def key(self, step: int | None = None) -> str:
+        """Return the key (32 hex digits) of the state at a step; of the last one, the learner's key."""
+        at = self.total if step is None else step
+        events = b"".join(event.restricted(at) for event in self.timeline if event.start < at)
+        return xxhash.xxh3_128_hexdigest(_STATE_TAG + self.family + at.to_bytes(8, "big") + events)
+
+    def edges(self) -> list[int]:
+        """Return the steps in ``(0, total]`` at which a segment of this run ends, ascending."""
+        if not self.timeline:
+            return [self.total]
+        marks = {mark for event in self.timeline for mark in (event.start, event.stop) if mark is not None}
+        return sorted(mark for mark in marks | {self.total} if 0 < mark <= self.total)
+
+    def active(self, step: int) -> tuple[Event, ...]:
+        """Return the events whose span holds a step."""
+        return tuple(e for e in self.timeline if e.start <= step and (e.stop is None or step < e.stop))
+
+    def manifest(self, step: int) -> str:
+        """Write the restricted configuration as canonical JSON: what a hit is compared with."""
+        events = [e for e in self.timeline if e.start < step]
+        document = {
+            "components": {
+                name: {
+                    "digest": self.components[name].digest.hex(),
+                    "value": describe(self.components[name].value),
+                }
+                for name in _STATIC
+            },
+            "family": self.family.hex(),
+            "step": step,
+            "timeline": [
+                {"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events
+            ],
+        }
+        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def identity_of(manifest: str) -> object:
+    """Return what must be equal for a hit: every digest of a manifest, without the words for people."""
+    document = json.loads(manifest)
+    components = {name: part["digest"] for name, part in document["components"].items()}
+    return (
+        components,
+        document["family"],
+        document["step"],
+        [event["bytes"] for event in document["timeline"]],
+    )
+
+
+def describe(value: object) -> Any:
+    """Describe a component for people, as JSON."""
+    match value:
+        case Fingerprint():
+            return value.label
+        case Data():
+            return {"label": value.fingerprint.label, "samples": value.samples}
+        case OptimizerSetting():
+            return {"kind": value.kind.__name__} | {n: describe(v) for n, v in value.hyperparameters}
+        case Intervention():
+            return {"kind": type(value).__name__} | {n: describe(v) for n, v in value.parameters().items()}
+        case Seeds() | Training() | Numerics():
+            return {name: describe(getattr(value, name)) for name in type(value).__dataclass_fields__}
+        case None | bool() | int() | str():
+            return value
+        case float():
+            return value if math.isfinite(value) else str(value)
+        case tuple() | list():
+            return [describe(item) for item in value]
+        case type():
+            return value.__name__
+        case _:
+            return getattr(value, "__name__", None) or repr(type(value).__name__)
+
+
+class Resolver:
+    """Applies interventions to configurations, each distinct edit once.
+
+    A grid of 100,000 cells has a few hundred distinct edits: components are replaced by reference and
+    digested once, so that a cell costs a dictionary copy and one hash.
+    """
+
+    def __init__(self) -> None:
+        self._edited: dict[tuple[int, str, bytes], Component] = {}
+        self._placed: dict[tuple[int, ...], Event] = {}
+        self._canonical: dict[tuple[bytes, ...], tuple[Event, ...]] = {}
+        self._kept_alive: list[Intervention] = []
+
+    def apply(self, configuration: Configuration, intervention: Intervention) -> Configuration:
+        """Return the configuration with one intervention more."""
+        if isinstance(intervention, TimedIntervention) and "timeline" in intervention.edits():
+            event = self._event(intervention)
+            return Configuration(configuration.components, (*configuration.timeline, event))
+        components = dict(configuration.components)
+        for name, edit in intervention.edits().items():
+            components[name] = self._edit(intervention, name, components[name], edit)
+        return Configuration(components, configuration.timeline)
+
+    def canonical(self, configuration: Configuration) -> Configuration:
+        """Drop what changes nothing and order the timeline by start and class."""
+        if not configuration.timeline:
+            return configuration
+        memo = (
+            configuration.components["optimizer"].digest,
+            *(e.restricted(2**62) for e in configuration.timeline),
+        )
+        if memo not in self._canonical:
+            values = {name: component.value for name, component in configuration.components.items()}
+            events = (
+                e for e in configuration.timeline if not e.is_empty and not e.intervention.is_null(values)
+            )
+            self._canonical[memo] = tuple(
+                sorted(events, key=lambda e: (e.start, type(e.intervention).__name__))
+            )
+        return Configuration(configuration.components, self._canonical[memo])
+
+    def _event(self, intervention: TimedIntervention) -> Event:
+        if (id(intervention),) not in self._placed:
+            self._kept_alive.append(intervention)
+            self._placed[(id(intervention),)] = Event.of(intervention)
+        return self._placed[(id(intervention),)]
+
+    def _edit(self, intervention: Intervention, name: str, old: Component, edit: Any) -> Component:
+        memo = (id(intervention), name, old.digest)
+        if memo not in self._edited:
+            self._kept_alive.append(intervention)
+            self._edited[memo] = Component.of(edit(old.value))
+        return self._edited[memo]
+
+
+def base_configuration(
+    *,
+    model: Fingerprint,
+    data: Data,
+    objective: Fingerprint,
+    optimizer: OptimizerSetting,
+    seeds: Seeds,
+    training: Training,
+    numerics: Numerics,
+    budget: Budget,
+) -> Configuration:
+    """Assemble the configuration that interventions change."""
+    values: Iterable[tuple[str, object]] = {
+        "model": model,
+        "objective": objective,
+        "optimizer": optimizer,
+        "seeds": seeds,
+        "training": training,
+        "numerics": numerics,
+        "budget": budget,
+    }.items()
+    components = {name: Component.of(value) for name, value in values}
+    components["data"] = Component(data, data.fingerprint.digest)
+    return Configuration(components)

@@ -1,0 +1,142 @@
+"""On all cores of this machine, with joblib's persistent loky workers."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, final
+
+from joblib import cpu_count
+from joblib.externals.loky import get_reusable_executor
+
+from paribus.engine.executors.base import Executor, Frontier, Report, train_and_put
+from paribus.engine.executors.shipping import receive, ship
+from paribus.engine.state import State
+from paribus.engine.training import Progress
+from paribus.engine.work import Outcome, Task, Work
+from paribus.errors import ConfigurationError, ExecutionError
+from paribus.store import Store
+
+_BREAKAGES = 3
+_IDLE_SECONDS = 300
+
+
+@final
+@dataclass(frozen=True)
+class Joblib(Executor):
+    """Train in ``workers`` processes, which stay warm between runs.
+
+    Attributes:
+        workers: Processes; ``None``: one per core that this process may use.
+    """
+
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise ConfigurationError(f"Joblib: workers={self.workers!r}; expected at least 1")
+
+    def execute(
+        self,
+        tasks: Sequence[Task],
+        work: Work,
+        store: Store,
+        states: Mapping[str, str],
+        report: Report,
+        advance: Progress,
+    ) -> None:
+        """Train every task; a worker that dies costs its tasks in flight, which are tried again."""
+        with tempfile.TemporaryDirectory(prefix="paribus-") as folder:
+            path = str(ship(work, Path(folder)))
+            run = _Pool(self.workers or cpu_count(), path, store, dict(states))
+            run.drain(Frontier(tasks), report, advance)
+
+
+@final
+class _Pool:
+    """The driver's side of the workers: submits what is ready, and again what was lost."""
+
+    def __init__(self, workers: int, path: str, store: Store, states: dict[str, str]) -> None:
+        self._workers = workers
+        self._path = path
+        self._store = store
+        self._states = states
+        self._flying: dict[Future[Outcome], Task] = {}
+        self._breakages = 0
+
+    def drain(self, frontier: Frontier, report: Report, advance: Progress) -> None:
+        """Keep the workers busy until nothing is ready and nothing flies."""
+        try:
+            while self._fill(frontier):
+                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+                lost = []
+                for task, outcome in map(self._landed, done):
+                    if outcome is None:
+                        lost.append(task)
+                    else:
+                        self._settle(task, outcome, frontier, report, advance)
+                if lost:
+                    self._recover(lost)
+        except BaseException:
+            self._executor().shutdown(wait=True, kill_workers=True)
+            raise
+
+    def _fill(self, frontier: Frontier) -> bool:
+        while len(self._flying) < 2 * self._workers and (task := frontier.take()) is not None:
+            self._submit(task)
+        return bool(self._flying)
+
+    def _submit(self, task: Task) -> None:
+        state = None if task.parent is None else self._states[task.parent]
+        flight = self._executor().submit(_train, self._path, task, state, self._store)
+        self._flying[flight] = task
+
+    def _executor(self) -> Any:
+        return get_reusable_executor(max_workers=self._workers, timeout=_IDLE_SECONDS)
+
+    def _landed(self, flight: Future[Outcome]) -> tuple[Task, Outcome | None]:
+        task = self._flying.pop(flight)
+        try:
+            return task, flight.result()
+        except BrokenProcessPool:
+            return task, None
+
+    def _settle(
+        self, task: Task, outcome: Outcome, frontier: Frontier, report: Report, advance: Progress
+    ) -> None:
+        if outcome.state is not None:
+            self._states[outcome.key] = outcome.state
+        advance(outcome.step - task.start)
+        report(outcome)
+        for blocked in frontier.finish(outcome):
+            report(blocked)
+
+    def _recover(self, lost: list[Task]) -> None:
+        """Submit the tasks of a broken pool again, to fresh workers."""
+        self._breakages += 1
+        if self._breakages > _BREAKAGES:
+            raise ExecutionError(
+                f"joblib: the workers died {self._breakages} times, last while training the segment "
+                f"{lost[0].key}; see whether memory runs out, or run with executor='serial'"
+            )
+        lost += list(self._flying.values())
+        self._flying.clear()
+        for task in lost:
+            self._submit(task)
+
+
+@lru_cache(maxsize=2)
+def _work(path: str) -> Work:
+    return receive(path)
+
+
+def _train(path: str, task: Task, state: str | None, store: Store) -> Outcome:
+    """Train one task: what runs in a worker."""
+    start = None if state is None else State.from_bytes(store.get(state))
+    _, outcome = train_and_put(task, _work(path), start, store, lambda step: None)
+    return outcome

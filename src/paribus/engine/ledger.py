@@ -1,0 +1,129 @@
+"""Between outcomes and the store's records: what is written for a segment, and what is read back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from paribus.engine.configuration import Configuration, identity_of
+from paribus.engine.environment import environment
+from paribus.engine.plan import Segment, Stored
+from paribus.engine.work import Outcome, Task
+from paribus.errors import StoreError
+from paribus.store import Record, Store
+
+
+def read_families(store: Store, configurations: Iterable[Configuration]) -> dict[str, Record]:
+    """Read every record of the trajectories that some configurations belong to, by key."""
+    families = dict.fromkeys(configuration.family.hex() for configuration in configurations)
+    return store.relatives(families)
+
+
+def stored_by_key(records: Mapping[str, Record]) -> dict[str, Stored]:
+    """Summarise records for the plan."""
+    return {key: _stored(record) for key, record in records.items()}
+
+
+def stops_by_family(records: Mapping[str, Record]) -> dict[bytes, list[int]]:
+    """List, for each family, the steps at which a state of it is recorded."""
+    stops: dict[bytes, list[int]] = {}
+    for record in records.values():
+        if record.status != "failed":
+            stops.setdefault(bytes.fromhex(record.family), []).append(record.body["stop"])  # type: ignore[call-overload,index,arg-type]
+    return stops
+
+
+def _stored(record: Record) -> Stored:
+    body: Any = record.body
+    recorded = {digest: frozenset(entry["steps"]) for digest, entry in body["metrics"].items()}
+    return Stored(record.status, body["step"], recorded, record.references.get("state"))
+
+
+def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> None:
+    """Compare the whole configuration of each hit, not only its hash.
+
+    Raises:
+        StoreError: A record has the key of another configuration.
+    """
+    for segment in segments:
+        record = records.get(segment.key)
+        if record is None:
+            continue
+        wanted = segment.configuration.manifest(segment.stop)
+        if record.manifest != wanted and identity_of(record.manifest) != identity_of(wanted):
+            raise StoreError(
+                f"Store: the record {segment.key} belongs to another configuration of equal key; "
+                "discard it with `paribus discard`, or use another store"
+            )
+
+
+def record_of(task: Task, outcome: Outcome, digests: Mapping[str, str], earlier: Record | None) -> Record:
+    """Write an outcome as the store's record; metrics that an earlier record of the key has are kept."""
+    metrics: dict[str, Any] = {}
+    if earlier is not None and earlier.status != "failed":
+        earlier_body: Any = earlier.body
+        metrics.update(earlier_body["metrics"])
+    for name, rows in outcome.rows.items():
+        metrics[digests[name]] = merged(metrics.get(digests[name]), {"name": name, **rows})
+    body: Any = {
+        "start": task.start,
+        "stop": task.stop,
+        "step": outcome.step,
+        "finite": outcome.finite,
+        "seconds": outcome.seconds,
+        "error": outcome.error,
+        "traceback": outcome.traceback,
+        "metrics": metrics,
+    }
+    return Record(
+        key=task.key,
+        kind="segment",
+        status=outcome.status,
+        manifest=task.configuration.manifest(task.stop),
+        body=body,
+        references={} if outcome.state is None else {"state": outcome.state},
+        environment=dict(environment()),
+        family=task.configuration.family.hex(),
+    )
+
+
+def merged(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Unite two recordings of one metric, by step; equal steps have equal values."""
+    if old is None:
+        return new
+    rows = {step: row for recording in (old, new) for step, row in rows_of(recording)}
+    names = list(dict.fromkeys(name for row in rows.values() for name in row))
+    steps = sorted(rows)
+    return {
+        "name": new["name"],
+        "steps": steps,
+        "values": {name: [rows[step].get(name) for step in steps] for name in names},
+    }
+
+
+def rows_of(recording: Mapping[str, Any]) -> Iterable[tuple[int, dict[str, Any]]]:
+    """Yield a recording's steps, each with its values by name."""
+    for place, step in enumerate(recording["steps"]):
+        yield step, {name: column[place] for name, column in recording["values"].items()}
+
+
+def learner_rows(
+    records: Sequence[Record], due: Mapping[str, Sequence[int]], digests: Mapping[str, str]
+) -> dict[int, dict[str, Any]]:
+    """Gather what is recorded along a learner's path, by step.
+
+    Args:
+        records: Those of the segments on its path that the store has.
+        due: For each metric by name, the steps that belong to this learner.
+        digests: The digest of each metric, in hex.
+    """
+    rows: dict[int, dict[str, Any]] = {}
+    for name, steps in due.items():
+        wanted = set(steps)
+        for record in records:
+            body: Any = record.body
+            recording = body["metrics"].get(digests[name])
+            for step, values in rows_of(recording) if recording else ():
+                if step in wanted:
+                    rows.setdefault(step, {}).update(values)
+    return dict(sorted(rows.items()))

@@ -1,0 +1,178 @@
+"""The imperative shell: plan, let an executor walk the plan, and commit what comes back."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from paribus.engine.configuration import Configuration
+from paribus.engine.executors import Executor
+from paribus.engine.ledger import check_hits, read_families, record_of, stops_by_family, stored_by_key
+from paribus.engine.plan import Plan, make_plan
+from paribus.engine.work import Outcome, Work
+from paribus.errors import CorruptObjectError
+from paribus.loggers import Metric
+from paribus.store import Record, Store
+
+
+@final
+@dataclass(frozen=True)
+class Session:
+    """An experiment, resolved: what plans, runs and results are made from.
+
+    Attributes:
+        configurations: One per learner, all different.
+        metrics: Each metric with its digest in hex.
+        store: Where results are.
+        controls: How many learners are declared controls.
+    """
+
+    configurations: Sequence[Configuration]
+    metrics: Sequence[tuple[Metric, str]]
+    store: Store
+    controls: int
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each metric by name, in hex."""
+        return {metric.name: digest for metric, digest in self.metrics}
+
+    def plan(self) -> tuple[Plan, Mapping[str, Record]]:
+        """Read the store and plan; return the records that the plan was made from.
+
+        Raises:
+            StoreError: The store cannot be read, or holds another configuration under a key.
+        """
+        records = read_families(self.store, self.configurations)
+        plan = make_plan(
+            self.configurations,
+            self.metrics,
+            stored_by_key(records),
+            stops_by_family(records),
+            self.controls,
+        )
+        check_hits(plan.segments, records)
+        return plan, records
+
+    def sound_plan(self) -> tuple[Plan, Mapping[str, Record]]:
+        """Plan, and read each state that the plan starts from: a damaged one costs its recomputation."""
+        while True:
+            plan, records = self.plan()
+            damaged = [key for key in starting_points(plan) if not self._is_sound(plan.states[key], key)]
+            if not damaged:
+                return plan, records
+            for key in damaged:
+                self.store.discard(key)
+
+    def _is_sound(self, digest: str, key: str) -> bool:
+        try:
+            self.store.get(digest)
+        except CorruptObjectError as error:
+            warnings.warn(f"{error}; the state {key} is computed again", stacklevel=4)
+            return False
+        return True
+
+
+def starting_points(plan: Plan) -> list[str]:
+    """Return the keys of the stored states that a plan's segments start from."""
+    to_run = set(plan.to_run)
+    parents = {plan.segments[index].parent for index in plan.to_run}
+    return [plan.segments[index].key for index in parents if index is not None and index not in to_run]
+
+
+@final
+@dataclass(frozen=True)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        learners: How many learners the experiment has.
+        cached: How many needed no training.
+        diverged: How many have no finite result.
+        failed: For each learner that failed, its index and the error's last line.
+        steps_trained: Steps trained in this run.
+        steps_asked: Steps of all learners, each counted alone.
+        seconds: Wall time.
+        files: Figures that were drawn.
+    """
+
+    learners: int
+    cached: int
+    diverged: int
+    failed: tuple[tuple[int, str], ...]
+    steps_trained: int
+    steps_asked: int
+    seconds: float
+    files: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        trained = self.learners - self.cached
+        head = f"{self.learners} learners: {self.cached} cached, {trained} trained"
+        if self.cached == self.learners:
+            head = f"{self.learners} learners: everything was cached, nothing was trained"
+        tail = [f"{len(self.failed)} failed"] if self.failed else []
+        tail += [f"{self.diverged} diverged"] if self.diverged else []
+        lines = [", ".join([head, *tail]), f"{self.steps_trained:,} steps trained in {self.seconds:.1f} s"]
+        lines += [f"  learner {index} failed: {error}" for index, error in self.failed]
+        return "\n".join(lines)
+
+
+def execute(
+    session: Session,
+    plan: Plan,
+    records: Mapping[str, Record],
+    work: Work,
+    executor: Executor,
+    advance: Callable[[int], None],
+    settled: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Let an executor walk a plan; commit each outcome as it comes.
+
+    Args:
+        session: The experiment.
+        plan: What to train.
+        records: What the plan was made from: metrics that a replayed segment already has are kept.
+        work: What all learners share.
+        executor: Where to train.
+        advance: Called with numbers of steps trained since the last call.
+        settled: Called with each outcome after it was committed.
+    """
+    tasks = {task.key: task for task in plan.tasks()}
+    outcomes = []
+
+    def report(outcome: Outcome) -> None:
+        if outcome.status in ("done", "failed") or (outcome.status == "diverged" and not outcome.error):
+            task = tasks[outcome.key]
+            session.store.commit(record_of(task, outcome, session.digests, records.get(task.key)))
+        outcomes.append(outcome)
+        settled(outcome)
+
+    session.store.require_writable()
+    executor.execute(list(tasks.values()), work, session.store, plan.states, report, advance)
+    return outcomes
+
+
+def summarise(plan: Plan, after: Plan, outcomes: Sequence[Outcome], diverged: int, began: float) -> Summary:
+    """Say what a run did, from the plan before it and the plan after it."""
+    errors = {outcome.key: outcome.error for outcome in outcomes if outcome.status in ("failed", "blocked")}
+    failed = []
+    for index, learner in enumerate(after.learners):
+        found = [errors[k] for k in (after.segments[i].key for i in learner.path) if k in errors]
+        if found and learner.decision != "cached":
+            failed.append((index, found[0]))
+    tasks = {task.key: task for task in plan.tasks()}
+    trained = sum(
+        o.step - tasks[o.key].start for o in outcomes if o.status in ("done", "diverged") and not o.error
+    )
+    return Summary(
+        len(plan.learners),
+        plan.cached,
+        diverged,
+        tuple(failed),
+        trained,
+        plan.steps_asked,
+        time.perf_counter() - began,
+    )

@@ -1,0 +1,111 @@
+"""The whole state of a run at a step: parameters, buffers, optimizer state, and the step. No generator."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import nn
+
+from paribus.errors import ConfigurationError, CorruptObjectError
+
+_PLAIN = (bool, int, float, str, type(None))
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class State:
+    """A run at a step, detached from any model.
+
+    Attributes:
+        step: Optimizer steps taken.
+        tensors: By name: ``model/<parameter or buffer>`` and ``optimizer/<index>/<entry>``, on the CPU.
+        plain: The optimizer's entries that are no tensors, by the same names.
+    """
+
+    step: int
+    tensors: Mapping[str, torch.Tensor]
+    plain: Mapping[str, Any]
+
+    @property
+    def finite(self) -> bool:
+        """Whether every number of the model is finite."""
+        return all(
+            bool(torch.isfinite(t).all())
+            for name, t in self.tensors.items()
+            if name.startswith("model/") and t.is_floating_point()
+        )
+
+    def to_bytes(self) -> bytes:
+        """Write the state as safetensors; equal states give equal bytes."""
+        header = {"step": str(self.step), "plain": json.dumps(self.plain, sort_keys=True)}
+        return safetensors.torch.save(dict(self.tensors), metadata=header)
+
+    @classmethod
+    def from_bytes(cls, payload: bytes) -> State:
+        """Read a state.
+
+        Raises:
+            CorruptObjectError: The bytes are no state.
+        """
+        try:
+            length = int.from_bytes(payload[:8], "little")
+            header = json.loads(payload[8 : 8 + length])["__metadata__"]
+            return cls(int(header["step"]), safetensors.torch.load(payload), json.loads(header["plain"]))
+        except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
+            raise CorruptObjectError(
+                f"state: the stored bytes cannot be read ({error}); run again"
+            ) from error
+
+
+def capture(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+    """Copy the state out of a model and its optimizer.
+
+    Raises:
+        ConfigurationError: The optimizer keeps something that is neither a tensor nor a plain value.
+    """
+    tensors = {f"model/{name}": _copied(tensor) for name, tensor in named_tensors(model).items()}
+    plain: dict[str, Any] = {}
+    for index, entries in optimizer.state_dict()["state"].items():
+        for name, value in entries.items():
+            path = f"optimizer/{index}/{name}"
+            if isinstance(value, torch.Tensor):
+                tensors[path] = _copied(value)
+            elif isinstance(value, _PLAIN):
+                plain[path] = value
+            else:
+                raise ConfigurationError(
+                    f"{type(optimizer).__name__}: its state {name!r} is a {type(value).__name__}, which "
+                    "cannot be stored; use an optimizer whose state is tensors and numbers"
+                )
+    return State(step, tensors, plain)
+
+
+def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Copy a state into a model and its optimizer, which then share no memory with it."""
+    with torch.no_grad():
+        for name, tensor in named_tensors(model).items():
+            tensor.copy_(state.tensors[f"model/{name}"])
+    entries: dict[int, dict[str, Any]] = {}
+    for path, value in {**state.tensors, **state.plain}.items():
+        if path.startswith("optimizer/"):
+            _, index, name = path.split("/", 2)
+            entries.setdefault(int(index), {})[name] = (
+                _copied(value) if isinstance(value, torch.Tensor) else value
+            )
+    groups = optimizer.state_dict()["param_groups"]
+    optimizer.load_state_dict({"state": entries, "param_groups": groups})
+
+
+def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
+    """Return parameters and buffers (non-persistent ones too) by name, tied ones once."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def _copied(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().to("cpu", copy=True).contiguous()

@@ -1,0 +1,233 @@
+"""The training of one segment: a pure function of the task, the work and the state it starts from."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from paribus.engine.configuration import Configuration
+from paribus.engine.data import preserved_draws
+from paribus.engine.model import torch_dtype
+from paribus.engine.objective import check_loss
+from paribus.engine.observed import Observed, observed_splits
+from paribus.engine.state import State, capture, named_tensors, restore
+from paribus.engine.tree import cast
+from paribus.engine.work import Outcome, Task, Work
+from paribus.errors import MetricError
+from paribus.identity import derive_seed
+from paribus.interventions.base import HyperparameterIntervention, WeightsIntervention
+from paribus.interventions.settings import Numerics, OptimizerSetting
+from paribus.loggers import Metric
+
+Progress = Callable[[int], None]
+_REPORT_SECONDS = 0.1
+
+
+def train(
+    task: Task, work: Work, state: State | None, progress: Progress = lambda step: None
+) -> tuple[State | None, Outcome]:
+    """Train one segment.
+
+    Args:
+        task: The segment.
+        work: What all learners share.
+        state: The state at ``task.start``; ``None`` where weights are drawn.
+        progress: Called now and then with the step reached.
+
+    Returns:
+        The state at ``task.stop`` where the segment is done, and the outcome. An exception of the user's code
+        is an outcome too, with its traceback; an interrupt is not.
+    """
+    began = time.perf_counter()
+    try:
+        with numerics(task.configuration.numerics), preserved_draws():
+            run = _Run(task, work, state)
+            status = run.walk(progress)
+            end = capture(run.step, run.model, run.optimizer) if status == "done" else None
+    except Exception as error:
+        line = "".join(traceback.format_exception_only(error)).strip()
+        seconds = time.perf_counter() - began
+        return None, Outcome(task.key, "failed", task.start, {}, False, seconds, line, traceback.format_exc())
+    finite = end is not None and end.finite
+    return end, Outcome(task.key, status, run.step, run.rows, finite, time.perf_counter() - began)
+
+
+@final
+class _Run:
+    """The moving parts of one segment."""
+
+    def __init__(self, task: Task, work: Work, state: State | None) -> None:
+        self.task = task
+        self.configuration = task.configuration
+        self.device = torch.device(self.configuration.numerics.device)
+        self.dtype = torch_dtype(self.configuration.numerics.dtype)
+        self.objective = work.objective
+        self.source = work.splits["train"].placed(self.device, self.dtype)
+        self.model = self._model(work, state)
+        self.setting = setting_at(self.configuration, task.start)
+        self.optimizer = make_optimizer(self.model, self.configuration.optimizer)
+        if state is not None:
+            restore(state, self.model, self.optimizer)
+        self._perturb(-1 if state is None else task.start)
+        self.step = task.start
+        self.rows: dict[str, Any] = {}
+        metrics = {metric.name: metric for metric in work.logger.metrics()}
+        self._record = _Recorder(self, work, metrics, state is None)
+
+    def walk(self, progress: Progress) -> str:
+        """Train from start to stop; return ``done`` or ``diverged``."""
+        task, seeds = self.task, self.configuration.seeds
+        group_values = dict(self.setting.hyperparameters)
+        for group in self.optimizer.param_groups:
+            group.update({name: value for name, value in group_values.items() if name in group})
+        batches = self.source.training(seeds, self.configuration.training.batch_size, task.start, task.stop)
+        reported = time.perf_counter()
+        self._record(task.start)
+        for step, batch in zip(range(task.start, task.stop), batches, strict=True):
+            if not self._advance(step, batch):
+                return "diverged"
+            self.step = step + 1
+            self._record(step + 1)
+            now = time.perf_counter()
+            if now - reported > _REPORT_SECONDS:
+                progress(step + 1)
+                reported = now
+        return "done"
+
+    def _advance(self, step: int, batch: Any) -> bool:
+        """Take one optimizer step; tell whether the loss was finite, and take none where it was not."""
+        self._schedule(step)
+        _seed_forward(derive_seed(self.configuration.seeds.forward, "forward", step), self.device)
+        loss = self.objective.loss(self.model, cast(batch, self.device, self.dtype))
+        if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
+            check_loss(loss)
+        if not math.isfinite(loss.item()):
+            return False
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        return True
+
+    def _schedule(self, step: int) -> None:
+        schedule = self.configuration.training.schedule
+        if schedule is None:
+            return
+        factor = schedule.factor(step, self.configuration.total)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.setting["lr"] * factor
+
+    def _model(self, work: Work, state: State | None) -> nn.Module:
+        model = work.model.build(self.configuration.seeds.init) if state is None else work.model.blank()
+        return model.to(self.device, self.dtype).train()
+
+    def _perturb(self, start: int) -> None:
+        """Apply the changes of weights that happen once, at this start."""
+        with torch.no_grad():
+            for event in self.configuration.timeline:
+                if event.start == start and isinstance(event.intervention, WeightsIntervention):
+                    event.intervention.edit(dict(self.model.named_parameters()))
+
+
+@final
+class _Recorder:
+    """Records the metrics that are due, and makes sure that they changed nothing."""
+
+    def __init__(self, run: _Run, work: Work, metrics: Mapping[str, Metric], first: bool) -> None:
+        self._run = run
+        self._logger = work.logger
+        self._due: dict[int, list[Metric]] = {}
+        for name, steps in run.task.due.items():
+            for step in steps:
+                if step > run.task.start or first:
+                    self._due.setdefault(step, []).append(metrics[name])
+        splits = observed_splits(work.splits, run.device, run.dtype)
+        self._observed = Observed(run.model, run.optimizer, work.objective, run.configuration, splits)
+
+    def __call__(self, step: int) -> None:
+        due = self._due.get(step)
+        if due is None:
+            return
+        tensors = list(named_tensors(self._run.model).values())
+        versions = [tensor._version for tensor in tensors]
+        self._observed.at(step)
+        self._run.model.eval()
+        with torch.no_grad():
+            for metric in due:
+                append_row(self._run.rows, metric.name, step, self._logger.record(self._observed, [metric]))
+                if [tensor._version for tensor in tensors] != versions:
+                    raise MetricError(
+                        f"{metric.name}: the metric changed the model's parameters or buffers; a metric only "
+                        "reads: work on copy.deepcopy(learner.model)"
+                    )
+        self._run.model.train()
+
+
+def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str, object]) -> None:
+    """Add what a metric gave at a step: columns of equal length, ``None`` where a name was absent."""
+    entry = rows.setdefault(metric, {"steps": [], "values": {}})
+    entry["steps"].append(step)
+    length = len(entry["steps"])
+    for name, value in values.items():
+        column = entry["values"].setdefault(name, [])
+        column.extend([None] * (length - 1 - len(column)))
+        column.append(value)
+    for column in entry["values"].values():
+        column.extend([None] * (length - len(column)))
+
+
+def setting_at(configuration: Configuration, step: int) -> OptimizerSetting:
+    """Return the optimizer's setting at a step, its windows applied."""
+    setting = configuration.optimizer
+    for event in configuration.active(step):
+        if isinstance(event.intervention, HyperparameterIntervention):
+            setting = event.intervention.edit(setting)
+    return setting
+
+
+def make_optimizer(model: nn.Module, setting: OptimizerSetting) -> torch.optim.Optimizer:
+    """Make the optimizer over the trainable parameters."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    make: Any = setting.kind
+    optimizer: torch.optim.Optimizer = make(trainable, **dict(setting.hyperparameters))
+    return optimizer
+
+
+@contextmanager
+def numerics(setting: Numerics) -> Iterator[None]:
+    """Hold what decides bits besides the inputs, and put it back."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(setting.threads)
+    torch.use_deterministic_algorithms(setting.deterministic)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic)
+
+
+def _seed_forward(seed: int, device: torch.device) -> None:
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
+
+
+def check_step(work: Work, configuration: Configuration) -> None:
+    """Try one forward pass and loss on a model of its own, before anything is trained.
+
+    Raises:
+        ObjectiveError: The loss cannot be minimised.
+    """
+    with numerics(configuration.numerics), preserved_draws():
+        device, dtype = torch.device(configuration.numerics.device), torch_dtype(configuration.numerics.dtype)
+        model = work.model.build(configuration.seeds.init).to(device, dtype).train()
+        source = work.splits["train"].placed(device, dtype)
+        batch = next(source.training(configuration.seeds, configuration.training.batch_size, 0, 1))
+        check_loss(work.objective.loss(model, cast(batch, device, dtype)))
+        make_optimizer(model, configuration.optimizer)

@@ -1,0 +1,36 @@
+"""Batches and items as nested tuples, lists and dicts of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+
+
+def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> Any:
+    """Apply a function to each tensor of a nested structure; leave everything else as it is."""
+    if isinstance(tree, torch.Tensor):
+        return function(tree)
+    if isinstance(tree, Mapping):
+        return {name: map_tensors(function, value) for name, value in tree.items()}
+    if isinstance(tree, tuple | list):
+        return type(tree)(map_tensors(function, value) for value in tree)
+    return tree
+
+
+def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors of a nested structure."""
+    if isinstance(tree, torch.Tensor):
+        yield tree
+    elif isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from tensors_of(value)
+    elif isinstance(tree, tuple | list):
+        for value in tree:
+            yield from tensors_of(value)
+
+
+def cast(tree: Any, device: torch.device, dtype: torch.dtype) -> Any:
+    """Move tensors to a device; floating ones take the dtype, integer ones (targets, tokens) keep theirs."""
+    return map_tensors(lambda t: t.to(device, dtype) if t.is_floating_point() else t.to(device), tree)

@@ -1,0 +1,82 @@
+"""What a segment needs to be trained, wherever it is trained: pure values in, an outcome out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+from paribus.engine.configuration import Configuration
+from paribus.engine.data import Source
+from paribus.engine.model import ModelSource
+from paribus.engine.objective import Objective
+from paribus.loggers import Logger
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Work:
+    """What all learners of an experiment share.
+
+    Attributes:
+        model: Makes models.
+        objective: What is minimised.
+        splits: The data by the name of the split; ``train`` is trained on.
+        logger: What is recorded.
+    """
+
+    model: ModelSource
+    objective: Objective
+    splits: Mapping[str, Source]
+    logger: Logger
+
+
+@final
+@dataclass(frozen=True)
+class Task:
+    """One segment to train.
+
+    Attributes:
+        key: Key of the state at ``stop``.
+        parent: Key of the state at ``start``; ``None`` where the segment starts from drawn weights.
+        start: First step to train.
+        stop: Step after the last one.
+        configuration: Of any learner that passes through.
+        due: For each metric by name, the steps in ``(start, stop]`` at which it is recorded; a segment that
+            starts from drawn weights also records step 0.
+    """
+
+    key: str
+    parent: str | None
+    start: int
+    stop: int
+    configuration: Configuration
+    due: Mapping[str, tuple[int, ...]]
+
+
+@final
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a task.
+
+    Attributes:
+        key: The task's key.
+        status: ``done``, ``diverged`` or ``failed``.
+        step: The step reached: ``stop``, or where the loss ceased to be finite.
+        rows: For each metric by name, its steps and, by value name, its values.
+        finite: Whether every number of the final model is finite.
+        seconds: Wall time of the segment.
+        error: The exception's last line, where it failed.
+        traceback: The whole traceback, where it failed.
+        state: Digest of the stored state, where it is done.
+    """
+
+    key: str
+    status: str
+    step: int
+    rows: Mapping[str, Any]
+    finite: bool = True
+    seconds: float = 0.0
+    error: str = ""
+    traceback: str = ""
+    state: str | None = None
