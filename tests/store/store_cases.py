@@ -84,9 +84,11 @@ def read_only(path: Path) -> Iterator[None]:
         folders = [path, *(folder for folder in path.rglob("*") if folder.is_dir())]
         for folder in folders:
             folder.chmod(0o555)
-        yield
-        for folder in folders:
-            folder.chmod(0o755)
+        try:
+            yield
+        finally:
+            for folder in folders:
+                folder.chmod(0o755)
         return
     with mounted("--bind", str(path), at=path):
         subprocess.run(["mount", "-o", "remount,ro,bind", str(path)], check=True)

@@ -28,7 +28,7 @@ def reopened(path: Path) -> Store:
 
 def crowded(path: Path) -> Store:
     store = Store.open(path)
-    for number in range(1000, 2600):
+    for number in range(10_000, 10_600):
         store.commit(a_record(number))
     return store
 

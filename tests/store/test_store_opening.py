@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sqlite3
 from pathlib import Path
 
 import pytest
-from store_cases import a_record, key_of, read_only
+from store_cases import a_record, key_of, overwrite, read_only
 
 from paribus.errors import StoreError
 from paribus.store import Retention, Store, gc, stats, verify
@@ -55,7 +56,7 @@ def test_a_folder_of_others_is_no_store(tmp_path: Path) -> None:
 
 def test_a_newer_format_is_refused_and_left_alone(store: Store) -> None:
     text = '{"format": "paribus-store", "version": 99}'
-    (store.path / "format.json").write_text(text)
+    overwrite(store.path / "format.json", text.encode())
     with pytest.raises(
         StoreError, match="has format 99, and this Paribus knows formats up to 1; upgrade Paribus"
     ):
@@ -72,7 +73,7 @@ def test_a_newer_ledger_whose_format_file_is_lost_is_refused(store: Store) -> No
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "{", '{"version": null}'])
 def test_a_garbled_format_is_told(store: Store, text: str) -> None:
-    (store.path / "format.json").write_text(text)
+    overwrite(store.path / "format.json", text.encode())
     with pytest.raises(StoreError, match=r"format\.json holds .*; expected .* restore that file"):
         Store.open(store.path)
 
@@ -117,6 +118,20 @@ def test_a_read_only_store_reads_and_says_before_training_that_it_does_not_write
         reader.close()
     assert store.writable
     store.require_writable()
+
+
+def test_a_crashed_store_in_a_read_only_folder_says_to_copy_it(store: Store) -> None:
+    store.commit(a_record())
+    crashed = store.path.with_name("crashed")
+    shutil.copytree(store.path, crashed)
+    (crashed / "ledger.sqlite-shm").unlink()
+    with read_only(crashed):
+        reader = Store.open(crashed)
+        with pytest.raises(StoreError, match="copy the store to a writable one and open the copy"):
+            reader.statuses([key_of(1)])
+    writer = Store.open(crashed)
+    assert writer.statuses([key_of(1)]) == {key_of(1): "done"}
+    writer.close()
 
 
 def test_a_store_cannot_be_made_in_a_read_only_folder(tmp_path: Path) -> None:

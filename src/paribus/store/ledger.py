@@ -21,6 +21,7 @@ _MENDS = {
     "SQLITE_BUSY": f"another process held it for over {BUSY_SECONDS:.0f} s; end that process and run again",
     "SQLITE_NOTADB": "the file is no ledger; move the store away, or import an export of it",
     "SQLITE_CORRUPT": "the file is damaged; move the store away, or import an export of it",
+    "SQLITE_CANTOPEN": "if it lies in a read-only folder, copy the store to a writable one and open the copy",
     "SQLITE_READONLY": "make the store writable, or copy it",
 }
 
@@ -64,7 +65,7 @@ class Ledger:
 
     def read_in(self, sql: str, keys: Iterable[str]) -> Iterator[tuple[Any, ...]]:
         """Run a query that ends in `IN` over many keys; iterate over its rows."""
-        # In order: neighbours in the index are read together, which halves the time for 100,000 keys.
+        # In order, so that neighbours in the index are read together.
         ordered = sorted(keys)
         for start in range(0, len(ordered), 500):
             part = ordered[start : start + 500]
