@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -16,21 +17,23 @@ from torch.utils.data import default_collate
 
 from paribus.analysis import Factor, Table, compare
 from paribus.engine.checkpoint import Checkpoint, checkpoint
+from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration, Data, Resolver, base_configuration
 from paribus.engine.data import load, named_splits
 from paribus.engine.designs import Cell, expand, read
 from paribus.engine.executors import Executor, choose_executor
+from paribus.engine.explain import Explanation, explain
 from paribus.engine.frames import History, histories, printed, results_frame, tidy_frame
-from paribus.engine.ledger import stops_by_family
+from paribus.engine.inspection import UncoveredCodeWarning, mend, uncovered
+from paribus.engine.ledger import read_parts, stops_by_family
 from paribus.engine.model import read_model, torch_dtype
 from paribus.engine.objective import choose
 from paribus.engine.plan import Plan
 from paribus.engine.progress import metered
 from paribus.engine.run import Session, Summary, execute, summarise
-from paribus.engine.training import check_step
 from paribus.engine.work import Work
-from paribus.errors import AnalysisError, ConfigurationError, LevelError, suggest
-from paribus.identity import fingerprint
+from paribus.errors import AnalysisError, ConfigurationError, DataError, LevelError, suggest
+from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.base import Design
 from paribus.interventions.schedules import as_schedule
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
@@ -74,6 +77,8 @@ class Experiment:
         test_fraction: Share of a single data set that is held out as ``test``.
         loaders: Processes that read a data set which cannot be held in memory; never part of the identity.
         memory: Bytes that one split may take in memory.
+        depends_on: Functions, classes, modules or values that the training uses in a way that cannot be
+            read from its code; they count in every key.
 
     Raises:
         ConfigurationError: The experiment, as it is written, cannot be run.
@@ -115,6 +120,7 @@ class Experiment:
         test_fraction: float = 0.2,
         loaders: int = 0,
         memory: int = _MEMORY,
+        depends_on: Iterable[object] = (),
     ) -> None:
         budget = Budget(steps, _DEFAULT_EPOCHS if steps is None and epochs is None else epochs)
         torch_dtype(dtype)
@@ -125,8 +131,9 @@ class Experiment:
         self._objective = choose(loss, objective, default_collate([self._datasets["train"][0]]))
         base = base_configuration(
             model=self._model.fingerprint(),
-            data=Data(fingerprint(self._datasets), len(self._datasets["train"])),  # type: ignore[arg-type]
+            data=Data(self._data_fingerprint(), len(self._datasets["train"])),  # type: ignore[arg-type]
             objective=self._objective.fingerprint(),
+            code=fingerprint(tuple(depends_on), name="depends_on"),
             optimizer=OptimizerSetting.of(optimizer),
             seeds=Seeds.all_equal(seed),
             training=_training(batch_size, schedule),
@@ -179,7 +186,7 @@ class Experiment:
             workers: Processes of the executor; ``None``: one per core.
             plot: Whether curves of every metric are drawn into ``figures``.
             figures: Folder of the figures.
-            progress: Whether a progress bar is shown.
+            progress: Whether a progress bar, and the summary at the end, are shown.
 
         Raises:
             ConfigurationError: The executor is unknown, or a loss cannot be minimised.
@@ -191,7 +198,7 @@ class Experiment:
         plan, records = self._session.sound_plan()
         outcomes: list[Any] = []
         if plan.to_run:
-            check_step(self.work, self.cells[0].configuration)
+            self._check_before_training()
             with metered(plan, shown=progress) as meter:
                 outcomes = execute(
                     self._session, plan, records, self.work, chosen, meter.advance, meter.settled
@@ -199,7 +206,38 @@ class Experiment:
         after, known = self._known()
         diverged = sum(history.status == "diverged" for history in known)
         summary = summarise(plan, after, outcomes, diverged, began)
-        return replace(summary, files=self._draw(Path(figures))) if plot else summary
+        if plot:
+            summary = replace(summary, files=self._draw(Path(figures)))
+        if progress:
+            print(summary)
+        return summary
+
+    def audit(self) -> list[str]:
+        """Name the user's functions that run in the first learner's first step, outside the fingerprint.
+
+        ``run`` does so once by itself, and warns. What reading the code cannot find, as in
+        ``getattr(net, "for" + "ward")``, is found here; the mend is ``Experiment(depends_on=[…])``.
+
+        Raises:
+            ObjectiveError: The loss cannot be minimised.
+        """
+        return uncovered(self.work, self.cells[0].configuration)
+
+    def explain(self, index: int) -> Explanation:
+        """Say which stored state is nearest to a learner, and what differs, in words.
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        configuration = self[index].configuration
+        records = {record.key: record for record in self.store.scan() if record.status != "failed"}
+        return explain(
+            configuration.key(),
+            configuration.manifest(configuration.total),
+            {name: found.parts for name, found in configuration.fingerprints().items()},
+            ((key, record.manifest) for key, record in records.items()),
+            lambda key: read_parts(self.store, records[key]),
+        )
 
     def frame(self) -> pl.DataFrame:
         """Return one row per learner and recorded step: levels as typed columns, metrics as columns."""
@@ -262,6 +300,21 @@ class Experiment:
 
     def _repr_html_(self) -> str:
         return f"<p><code>{escape(repr(self))}</code></p>{self.plan()._repr_html_()}"
+
+    def _data_fingerprint(self) -> Fingerprint:
+        return fingerprint(self._datasets, name="data")
+
+    def _check_before_training(self) -> None:
+        """Refuse data that changed since the experiment was written; try one step, and watch it."""
+        planned = self.cells[0].configuration.fingerprints()["data"].digest
+        if self._data_fingerprint().digest != planned:
+            raise DataError(
+                "data: it was changed after the experiment was written, and the keys name what it was; "
+                "write the Experiment again"
+            )
+        names = self.audit()
+        if names:
+            warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=3)
 
     def _known(self) -> tuple[Plan, list[History]]:
         plan, records = self._session.plan()
@@ -385,10 +438,11 @@ def _distinct(cells: Sequence[Cell]) -> list[Cell]:
         LevelError: There is no cell.
     """
     kept: dict[str, Cell] = {}
-    for cell in cells:
-        key = cell.configuration.key()
-        if key not in kept or (cell.control and not kept[key].control):
-            kept[key] = cell
+    with collection_paused():
+        for cell in cells:
+            key = cell.configuration.key()
+            if key not in kept or (cell.control and not kept[key].control):
+                kept[key] = cell
     if not kept:
         raise LevelError("interventions: the grid is empty; give at least one level to each intervention")
     return list(kept.values())

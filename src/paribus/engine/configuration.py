@@ -17,10 +17,11 @@ from typing import Any, final
 import xxhash
 
 from paribus.identity import Fingerprint, digest
-from paribus.interventions.base import Intervention, TimedIntervention
+from paribus.interventions.base import Edit, Intervention, TimedIntervention
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
 
-_STATIC = ("model", "data", "objective", "optimizer", "seeds", "training", "numerics")
+FINGERPRINTED = ("model", "data", "objective", "code")
+_STATIC = (*FINGERPRINTED, "optimizer", "seeds", "training", "numerics")
 _STATE_TAG = b"paribus-state-1"
 
 
@@ -80,13 +81,18 @@ class Configuration:
     """Everything that decides the bits of a run; canonical, so that equal runs are equal values.
 
     Attributes:
-        components: ``model``, ``data``, ``objective``, ``optimizer``, ``seeds``, ``training``,
-            ``numerics``, ``budget`` by name.
+        components: ``model``, ``data``, ``objective``, ``code`` (what the user declared besides),
+            ``optimizer``, ``seeds``, ``training``, ``numerics``, ``budget`` by name.
         timeline: The timed interventions, in the order in which they are applied.
     """
 
     components: Mapping[str, Component]
     timeline: tuple[Event, ...] = field(default=())
+
+    def fingerprints(self) -> dict[str, Fingerprint]:
+        """Return the components that are fingerprints of the user's code and data, by name."""
+        values = {name: self.components[name].value for name in FINGERPRINTED}
+        return {name: v.fingerprint if isinstance(v, Data) else v for name, v in values.items()}
 
     @property
     def optimizer(self) -> OptimizerSetting:
@@ -135,7 +141,13 @@ class Configuration:
 
     def key(self, step: int | None = None) -> str:
         """Return the key (32 hex digits) of the state at a step; of the last one, the learner's key."""
-        at = self.total if step is None else step
+        return self._final_key if step is None or step == self.total else self._key(step)
+
+    @cached_property
+    def _final_key(self) -> str:
+        return self._key(self.total)
+
+    def _key(self, at: int) -> str:
         events = b"".join(event.restricted(at) for event in self.timeline if event.start < at)
         return xxhash.xxh3_128_hexdigest(_STATE_TAG + self.family + at.to_bytes(8, "big") + events)
 
@@ -148,6 +160,8 @@ class Configuration:
 
     def active(self, step: int) -> tuple[Event, ...]:
         """Return the events whose span holds a step."""
+        if not self.timeline:
+            return ()
         return tuple(e for e in self.timeline if e.start <= step and (e.stop is None or step < e.stop))
 
     def manifest(self, step: int) -> str:
@@ -207,6 +221,7 @@ def describe(value: object) -> Any:
             return getattr(value, "__name__", None) or repr(type(value).__name__)
 
 
+@final
 class Resolver:
     """Applies interventions to configurations, each distinct edit once.
 
@@ -215,20 +230,32 @@ class Resolver:
     """
 
     def __init__(self) -> None:
+        self._prepared: dict[int, _Prepared] = {}
         self._edited: dict[tuple[int, str, bytes], Component] = {}
-        self._placed: dict[tuple[int, ...], Event] = {}
         self._canonical: dict[tuple[bytes, ...], tuple[Event, ...]] = {}
-        self._kept_alive: list[Intervention] = []
 
     def apply(self, configuration: Configuration, intervention: Intervention) -> Configuration:
         """Return the configuration with one intervention more."""
-        if isinstance(intervention, TimedIntervention) and "timeline" in intervention.edits():
-            event = self._event(intervention)
-            return Configuration(configuration.components, (*configuration.timeline, event))
+        prepared = self._prepared.get(id(intervention)) or self._prepare(intervention)
+        if prepared.event is not None:
+            return Configuration(configuration.components, (*configuration.timeline, prepared.event))
         components = dict(configuration.components)
-        for name, edit in intervention.edits().items():
-            components[name] = self._edit(intervention, name, components[name], edit)
+        for name, edit in prepared.edits:
+            old = components[name]
+            memo = (id(intervention), name, old.digest)
+            new = self._edited.get(memo)
+            if new is None:
+                new = self._edited[memo] = Component.of(edit(old.value))
+            components[name] = new
         return Configuration(components, configuration.timeline)
+
+    def _prepare(self, intervention: Intervention) -> _Prepared:
+        edits = intervention.edits()
+        timed = isinstance(intervention, TimedIntervention) and "timeline" in edits
+        event = Event.of(intervention) if timed else None  # type: ignore[arg-type]
+        prepared = _Prepared(intervention, event, tuple(edits.items()))
+        self._prepared[id(intervention)] = prepared
+        return prepared
 
     def canonical(self, configuration: Configuration) -> Configuration:
         """Drop what changes nothing and order the timeline by start and class."""
@@ -248,18 +275,15 @@ class Resolver:
             )
         return Configuration(configuration.components, self._canonical[memo])
 
-    def _event(self, intervention: TimedIntervention) -> Event:
-        if (id(intervention),) not in self._placed:
-            self._kept_alive.append(intervention)
-            self._placed[(id(intervention),)] = Event.of(intervention)
-        return self._placed[(id(intervention),)]
 
-    def _edit(self, intervention: Intervention, name: str, old: Component, edit: Any) -> Component:
-        memo = (id(intervention), name, old.digest)
-        if memo not in self._edited:
-            self._kept_alive.append(intervention)
-            self._edited[memo] = Component.of(edit(old.value))
-        return self._edited[memo]
+@final
+@dataclass(frozen=True, slots=True)
+class _Prepared:
+    """An intervention with what it does; it is kept alive, so that its ``id`` stays its own."""
+
+    intervention: Intervention
+    event: Event | None
+    edits: tuple[tuple[str, Edit], ...]
 
 
 def base_configuration(
@@ -267,6 +291,7 @@ def base_configuration(
     model: Fingerprint,
     data: Data,
     objective: Fingerprint,
+    code: Fingerprint,
     optimizer: OptimizerSetting,
     seeds: Seeds,
     training: Training,
@@ -277,6 +302,7 @@ def base_configuration(
     values: Iterable[tuple[str, object]] = {
         "model": model,
         "objective": objective,
+        "code": code,
         "optimizer": optimizer,
         "seeds": seeds,
         "training": training,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import final
 
+from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration, Resolver
 from paribus.errors import LevelError
 from paribus.interventions.base import Design, Intervention, Modified, Product, Union, Variations
@@ -93,11 +94,12 @@ def expand(design: Product, base: Configuration, resolver: Resolver) -> list[Cel
     Raises:
         LevelError: A level does not fit the configuration, or a factor has two controls.
     """
-    cells = [
-        Cell(_named(levels), resolver.canonical(configuration))
-        for levels, configuration in _Expansion(resolver).rows(design, ((), base))
-    ]
-    _check_controls(cells)
+    kinds = list(design.kinds())
+    named = _named if len(set(kinds)) < len(kinds) else tuple
+    with collection_paused():
+        rows = _Expansion(resolver).rows(design, ((), base))
+        cells = [Cell(named(levels), resolver.canonical(configuration)) for levels, configuration in rows]
+        _check_controls(cells)
     return cells
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from paribus.engine.configuration import Configuration, identity_of
+from paribus.engine.configuration import FINGERPRINTED, Configuration, identity_of
 from paribus.engine.environment import environment
 from paribus.engine.plan import Segment, Stored
 from paribus.engine.work import Outcome, Task
@@ -57,8 +58,43 @@ def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> No
             )
 
 
-def record_of(task: Task, outcome: Outcome, digests: Mapping[str, str], earlier: Record | None) -> Record:
-    """Write an outcome as the store's record; metrics that an earlier record of the key has are kept."""
+def put_parts(store: Store, configuration: Configuration, known: dict[bytes, str]) -> dict[str, str]:
+    """Put the words behind a configuration's fingerprints into the store; return their digests by name.
+
+    Args:
+        store: Where they go.
+        configuration: Whose model, data, objective and declared code.
+        known: What was put before, by digest of the fingerprint.
+    """
+    references = {}
+    for name, found in configuration.fingerprints().items():
+        if found.digest not in known:
+            known[found.digest] = store.put(json.dumps(dict(found.parts), sort_keys=True).encode())
+        references[name] = known[found.digest]
+    return references
+
+
+def read_parts(store: Store, record: Record) -> dict[str, dict[str, str]]:
+    """Read the words behind a record's fingerprints, by component."""
+    return {name: json.loads(store.get(record.references[name])) for name in FINGERPRINTED}
+
+
+def record_of(
+    task: Task,
+    outcome: Outcome,
+    digests: Mapping[str, str],
+    parts: Mapping[str, str],
+    earlier: Record | None,
+) -> Record:
+    """Write an outcome as the store's record; metrics that an earlier record of the key has are kept.
+
+    Args:
+        task: What was trained.
+        outcome: What became of it.
+        digests: The digest of each metric by name, in hex.
+        parts: Digests of the words behind the fingerprints, by component.
+        earlier: The store's present record of the key.
+    """
     metrics: dict[str, Any] = {}
     if earlier is not None and earlier.status != "failed":
         earlier_body: Any = earlier.body
@@ -81,7 +117,7 @@ def record_of(task: Task, outcome: Outcome, digests: Mapping[str, str], earlier:
         status=outcome.status,
         manifest=task.configuration.manifest(task.stop),
         body=body,
-        references={} if outcome.state is None else {"state": outcome.state},
+        references={**parts, **({} if outcome.state is None else {"state": outcome.state})},
         environment=dict(environment()),
         family=task.configuration.family.hex(),
     )

@@ -13,7 +13,7 @@ from torch import nn
 
 from paribus.engine.data import drawing_from
 from paribus.errors import ConfigurationError
-from paribus.identity import Fingerprint, derive_seed, fingerprint
+from paribus.identity import Fingerprint, derive_seed, fingerprint, fingerprint_module
 
 _RESETS = ("reset_parameters", "_reset_parameters")
 
@@ -107,7 +107,7 @@ class Kept(ModelSource):
 
     def fingerprint(self) -> Fingerprint:
         """Return the identity of code, structure and weights."""
-        return fingerprint(("keep", self.module, {n: p.detach() for n, p in self.module.named_parameters()}))
+        return fingerprint_module(self.module, contents=True)
 
 
 def read_model(model: object, weights: str) -> ModelSource:

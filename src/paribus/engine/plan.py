@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
+from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration
 from paribus.engine.work import Task
 from paribus.loggers import Horizon, Metric
@@ -157,6 +158,7 @@ class Plan:
         return f"<b>{head}</b><br>{steps}<ul>{items}</ul>"
 
 
+@collection_paused()
 def make_plan(
     configurations: Sequence[Configuration],
     metrics: Sequence[tuple[Metric, str]],
@@ -213,7 +215,8 @@ def grow(
     paths: list[list[int]] = [[] for _ in configurations]
     roots: dict[object, list[int]] = {}
     for index, configuration in enumerate(configurations):
-        roots.setdefault((configuration.family, _signature(configuration, -1)), []).append(index)
+        past = (configuration.family, *_signature(configuration, -1))
+        roots.setdefault(past, []).append(index)
     pending: list[tuple[list[int], int, int | None]] = [(members, 0, None) for members in roots.values()]
     while pending:
         members, start, parent = pending.pop()
@@ -249,6 +252,8 @@ def _known_edges(
     stops: Mapping[bytes, Sequence[int]],
 ) -> list[list[int]]:
     """Add the steps at which a state of the very trajectory is stored."""
+    if not stored:
+        return [configuration.edges() for configuration in configurations]
     edges = []
     for configuration in configurations:
         own = configuration.edges()
@@ -285,6 +290,7 @@ class _Need:
 
 
 _NOTHING = _Need(frozenset(), "cached")
+_NEW = "new: not in the store"
 
 
 def _need(
@@ -294,6 +300,8 @@ def _need(
     digests: Mapping[str, str],
     stored: Mapping[str, Stored],
 ) -> _Need:
+    if not stored:
+        return _Need(frozenset(range(len(path))), _NEW)
     entries = [stored.get(segment.key) for segment in path]
     for place, entry in enumerate(entries):
         if entry is not None and entry.status == "diverged":
@@ -302,8 +310,9 @@ def _need(
             break
     trained = max((p for p, e in enumerate(entries) if e is not None and e.status != "failed"), default=-1)
     places = set(range(trained + 1, len(path)))
-    missing = _missing(total if trained == len(path) - 1 else path[trained].stop, path, due, digests, entries)
-    for steps in missing.values() if trained >= 0 else ():
+    reach = total if trained == len(path) - 1 else path[trained].stop
+    missing = _missing(reach, due, digests, entries) if trained >= 0 else {}
+    for steps in missing.values():
         places.update(bisect_left(path, step, key=lambda segment: segment.stop) for step in steps)
     if not places:
         return _NOTHING
@@ -312,7 +321,6 @@ def _need(
 
 def _missing(
     reach: int,
-    path: Sequence[Segment],
     due: Mapping[str, Sequence[int]],
     digests: Mapping[str, str],
     entries: Sequence[Stored | None],
@@ -336,7 +344,7 @@ def _reason(
         return f"trained, but {', '.join(map(repr, missing))} was not recorded: replayed for it"
     if trained >= 0:
         return "goes on from a stored state"
-    return "new: not in the store"
+    return _NEW
 
 
 def _need_state(

@@ -44,4 +44,8 @@ def metered(plan: Plan, *, shown: bool) -> Iterator[Meter]:
         TextColumn("{task.fields[told]}"),
     )
     with Progress(*columns, disable=not shown or not plan.to_run) as bar:
-        yield Meter(bar, plan)
+        try:
+            yield Meter(bar, plan)
+        except KeyboardInterrupt:
+            bar.console.print("interrupted: what was finished is stored, and the next run goes on from it")
+            raise

@@ -10,7 +10,14 @@ from typing import final
 
 from paribus.engine.configuration import Configuration
 from paribus.engine.executors import Executor
-from paribus.engine.ledger import check_hits, read_families, record_of, stops_by_family, stored_by_key
+from paribus.engine.ledger import (
+    check_hits,
+    put_parts,
+    read_families,
+    record_of,
+    stops_by_family,
+    stored_by_key,
+)
 from paribus.engine.plan import Plan, make_plan
 from paribus.engine.work import Outcome, Work
 from paribus.errors import CorruptObjectError
@@ -142,11 +149,13 @@ def execute(
     """
     tasks = {task.key: task for task in plan.tasks()}
     outcomes = []
+    put: dict[bytes, str] = {}
 
     def report(outcome: Outcome) -> None:
         if outcome.status in ("done", "failed") or (outcome.status == "diverged" and not outcome.error):
             task = tasks[outcome.key]
-            session.store.commit(record_of(task, outcome, session.digests, records.get(task.key)))
+            parts = put_parts(session.store, task.configuration, put)
+            session.store.commit(record_of(task, outcome, session.digests, parts, records.get(task.key)))
         outcomes.append(outcome)
         settled(outcome)
 

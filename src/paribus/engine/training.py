@@ -216,18 +216,3 @@ def _seed_forward(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
-
-
-def check_step(work: Work, configuration: Configuration) -> None:
-    """Try one forward pass and loss on a model of its own, before anything is trained.
-
-    Raises:
-        ObjectiveError: The loss cannot be minimised.
-    """
-    with numerics(configuration.numerics), preserved_draws():
-        device, dtype = torch.device(configuration.numerics.device), torch_dtype(configuration.numerics.dtype)
-        model = work.model.build(configuration.seeds.init).to(device, dtype).train()
-        source = work.splits["train"].placed(device, dtype)
-        batch = next(source.training(configuration.seeds, configuration.training.batch_size, 0, 1))
-        check_loss(work.objective.loss(model, cast(batch, device, dtype)))
-        make_optimizer(model, configuration.optimizer)

@@ -1,0 +1,55 @@
+"""What is tried on a model of its own before anything is trained: one step, watched."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import torch
+
+from paribus.engine.configuration import Configuration
+from paribus.engine.data import preserved_draws
+from paribus.engine.model import torch_dtype
+from paribus.engine.objective import check_loss
+from paribus.engine.training import make_optimizer, numerics
+from paribus.engine.tree import cast
+from paribus.engine.work import Work
+from paribus.identity.audit import calls_made, outside
+
+
+class UncoveredCodeWarning(UserWarning):
+    """Code of the user's ran that no fingerprint counts: a change of it would not change the key."""
+
+
+def try_step(work: Work, configuration: Configuration) -> None:
+    """Take the first step of a learner on a model of its own.
+
+    Raises:
+        ObjectiveError: The loss cannot be minimised.
+    """
+    with numerics(configuration.numerics), preserved_draws():
+        device, dtype = torch.device(configuration.numerics.device), torch_dtype(configuration.numerics.dtype)
+        model = work.model.build(configuration.seeds.init).to(device, dtype).train()
+        source = work.splits["train"].placed(device, dtype)
+        batch = next(iter(source.training(configuration.seeds, configuration.training.batch_size, 0, 1)))
+        optimizer = make_optimizer(model, configuration.optimizer)
+        loss = check_loss(work.objective.loss(model, cast(batch, device, dtype)))
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+
+def uncovered(work: Work, configuration: Configuration) -> list[str]:
+    """Name the user's functions that run in a first step and are outside the fingerprint.
+
+    Raises:
+        ObjectiveError: The loss cannot be minimised.
+    """
+    ran = calls_made(lambda: try_step(work, configuration))
+    return outside(ran, configuration.fingerprints().values())
+
+
+def mend(names: Iterable[str]) -> str:
+    """Say what to do about functions that are outside the fingerprint."""
+    return (
+        f"{', '.join(names)}: ran in the first step, and a change of it would not change the key, since it is "
+        "reached in a way that cannot be read from the code; declare it with Experiment(depends_on=[…])"
+    )
