@@ -17,7 +17,6 @@ from torch.utils.data import default_collate
 
 from paribus.analysis import Factor, Table, compare
 from paribus.engine.checkpoint import Checkpoint, checkpoint
-from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration, Data, Resolver, base_configuration
 from paribus.engine.data import load, named_splits
 from paribus.engine.designs import Cell, expand, read
@@ -25,19 +24,26 @@ from paribus.engine.executors import Executor, choose_executor
 from paribus.engine.explain import Explanation, explain
 from paribus.engine.frames import History, histories, printed, results_frame, tidy_frame
 from paribus.engine.inspection import UncoveredCodeWarning, mend, uncovered
+from paribus.engine.journal import Journal
 from paribus.engine.ledger import read_parts, stops_by_family
 from paribus.engine.model import read_model, torch_dtype
 from paribus.engine.objective import choose
 from paribus.engine.plan import Plan
 from paribus.engine.progress import metered
+from paribus.engine.reading import (
+    check_optimizers,
+    distinct,
+    read_checkpoints,
+    read_logger,
+    read_training,
+)
 from paribus.engine.run import Session, Summary, execute, summarise
 from paribus.engine.work import Work
-from paribus.errors import AnalysisError, ConfigurationError, DataError, LevelError, suggest
+from paribus.errors import AnalysisError, DataError, suggest
 from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.base import Design
-from paribus.interventions.schedules import as_schedule
-from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
-from paribus.loggers import Logger
+from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
+from paribus.loggers import Logger, Schedule
 from paribus.store import Store
 
 if TYPE_CHECKING:
@@ -79,6 +85,8 @@ class Experiment:
         memory: Bytes that one split may take in memory.
         depends_on: Functions, classes, modules or values that the training uses in a way that cannot be
             read from its code; they count in every key.
+        checkpoints: Steps, or a schedule of them, at which states are kept; those at forks, window edges
+            and ends are kept anyway.
 
     Raises:
         ConfigurationError: The experiment, as it is written, cannot be run.
@@ -121,10 +129,11 @@ class Experiment:
         loaders: int = 0,
         memory: int = _MEMORY,
         depends_on: Iterable[object] = (),
+        checkpoints: Schedule | Iterable[int] | None = None,
     ) -> None:
         budget = Budget(steps, _DEFAULT_EPOCHS if steps is None and epochs is None else epochs)
         torch_dtype(dtype)
-        self.logger = _read_logger(logger)
+        self.logger = read_logger(logger)
         self._loaders, self._memory = loaders, memory
         self._datasets = named_splits(dataset, test_fraction=test_fraction, seed=seed)
         self._model = read_model(model, weights)
@@ -136,18 +145,19 @@ class Experiment:
             code=fingerprint(tuple(depends_on), name="depends_on"),
             optimizer=OptimizerSetting.of(optimizer),
             seeds=Seeds.all_equal(seed),
-            training=_training(batch_size, schedule),
+            training=read_training(batch_size, schedule),
             numerics=Numerics(device, dtype, threads),
             budget=budget,
         )
-        self.cells = _distinct(expand(read(interventions), base, Resolver()))
-        _check_optimizers(self.cells)
+        self.cells = distinct(expand(read(interventions), base, Resolver()))
+        check_optimizers(self.cells)
         self.store = Store.open(store or os.environ.get("PARIBUS_STORE") or ".paribus")
         self._session = Session(
             [cell.configuration for cell in self.cells],
             [(metric, metric.digest.hex()) for metric in self.logger.metrics()],
             self.store,
             sum(cell.control for cell in self.cells),
+            read_checkpoints(checkpoints),
         )
 
     @cached_property
@@ -175,6 +185,7 @@ class Experiment:
         plot: bool = False,
         figures: str | Path = "figures",
         progress: bool = True,
+        save_every: float = 60.0,
     ) -> Summary:
         """Train what is not cached.
 
@@ -186,6 +197,7 @@ class Experiment:
             workers: Processes of the executor; ``None``: one per core.
             plot: Whether curves of every metric are drawn into ``figures``.
             figures: Folder of the figures.
+            save_every: Seconds after which the progress of a long segment is saved.
             progress: Whether a progress bar, and the summary at the end, are shown.
 
         Raises:
@@ -195,13 +207,15 @@ class Experiment:
         """
         began = time.perf_counter()
         chosen = choose_executor(executor, workers)
-        plan, records = self._session.sound_plan()
+        plan = self._session.sound_plan()
         outcomes: list[Any] = []
-        if plan.to_run:
+        tasks = plan.tasks()
+        if tasks:
             self._check_before_training()
+            journal = Journal.open(self.store, self.work, tasks, save_every)
             with metered(plan, shown=progress) as meter:
                 outcomes = execute(
-                    self._session, plan, records, self.work, chosen, meter.advance, meter.settled
+                    tasks, plan.states, journal, self.work, chosen, meter.advance, meter.settled
                 )
         after, known = self._known()
         diverged = sum(history.status == "diverged" for history in known)
@@ -413,55 +427,6 @@ class Learner:
 
 
 _NO_METRIC = frozenset({"learner", "key", "status", "step", "epoch"})
-
-
-def _read_logger(logger: object) -> Logger:
-    if logger is None:
-        return Logger()
-    if not isinstance(logger, Logger):
-        raise ConfigurationError(f"logger: got {logger!r}; expected an instance of a Logger subclass")
-    return logger
-
-
-def _training(batch_size: object, schedule: object) -> Training:
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise ConfigurationError(
-            f"Experiment: batch_size={batch_size!r}; expected a whole number of at least 1"
-        )
-    return Training(batch_size, as_schedule(schedule))
-
-
-def _distinct(cells: Sequence[Cell]) -> list[Cell]:
-    """Keep one cell per learner; where one of equal cells is a control, that one.
-
-    Raises:
-        LevelError: There is no cell.
-    """
-    kept: dict[str, Cell] = {}
-    with collection_paused():
-        for cell in cells:
-            key = cell.configuration.key()
-            if key not in kept or (cell.control and not kept[key].control):
-                kept[key] = cell
-    if not kept:
-        raise LevelError("interventions: the grid is empty; give at least one level to each intervention")
-    return list(kept.values())
-
-
-def _check_optimizers(cells: Sequence[Cell]) -> None:
-    """Make each distinct optimizer once, on a parameter of its own, so that bad values are refused here."""
-    seen: set[bytes] = set()
-    for cell in cells:
-        component = cell.configuration.components["optimizer"]
-        if component.digest in seen:
-            continue
-        seen.add(component.digest)
-        setting: OptimizerSetting = component.value
-        make: Any = setting.kind
-        try:
-            make([torch.nn.Parameter(torch.zeros(1))], **dict(setting.hyperparameters))
-        except ValueError as error:
-            raise LevelError(f"{setting.kind.__name__}: {error}; give a value that it accepts") from error
 
 
 def _factors(cells: Sequence[Cell]) -> list[Factor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -14,7 +15,7 @@ from paribus.engine.model import torch_dtype
 from paribus.engine.state import State, restore
 from paribus.engine.training import make_optimizer, train
 from paribus.engine.work import Task, Work
-from paribus.errors import ConfigurationError, ExecutionError
+from paribus.errors import ConfigurationError, CorruptObjectError, ExecutionError
 from paribus.store import Store
 
 
@@ -60,14 +61,23 @@ def checkpoint(
         raise ConfigurationError(
             f"checkpoint: step={step} is not on this run; expected 0 to {configuration.total}"
         )
-    known = [s for s in sorted(stops) if s <= step and configuration.key(s) in states]
-    state = State.from_bytes(store.get(states[configuration.key(known[-1])])) if known else None
-    start = known[-1] if known else 0
+    known = [s for s in sorted(stops, reverse=True) if s <= step and configuration.key(s) in states]
+    state, start = _nearest({s: states[configuration.key(s)] for s in known}, store)
     for stop in [*(edge for edge in configuration.edges() if start < edge < step), step]:
         if stop > start or state is None:
             state = _replayed(configuration, start, stop, work, state)
             start = stop
     return _assembled(configuration, work, state)
+
+
+def _nearest(digests: Mapping[int, str], store: Store) -> tuple[State | None, int]:
+    """Return the first of some states that is sound, and its step."""
+    for step, digest in digests.items():
+        try:
+            return State.from_bytes(store.get(digest)), step
+        except CorruptObjectError as error:
+            warnings.warn(f"{error}; the state at step {step} is computed again", stacklevel=4)
+    return None, 0
 
 
 def _replayed(configuration: Configuration, start: int, stop: int, work: Work, state: State | None) -> State:

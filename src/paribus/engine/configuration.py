@@ -17,7 +17,7 @@ from typing import Any, final
 import xxhash
 
 from paribus.identity import Fingerprint, digest
-from paribus.interventions.base import Edit, Intervention, TimedIntervention
+from paribus.interventions.base import Edit, HyperparameterIntervention, Intervention, TimedIntervention
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
 
 FINGERPRINTED = ("model", "data", "objective", "code")
@@ -258,7 +258,7 @@ class Resolver:
         return prepared
 
     def canonical(self, configuration: Configuration) -> Configuration:
-        """Drop what changes nothing and order the timeline by start and class."""
+        """Order the timeline by start and class, and drop what changes nothing."""
         if not configuration.timeline:
             return configuration
         memo = (
@@ -266,14 +266,36 @@ class Resolver:
             *(e.restricted(2**62) for e in configuration.timeline),
         )
         if memo not in self._canonical:
-            values = {name: component.value for name, component in configuration.components.items()}
-            events = (
-                e for e in configuration.timeline if not e.is_empty and not e.intervention.is_null(values)
-            )
-            self._canonical[memo] = tuple(
-                sorted(events, key=lambda e: (e.start, type(e.intervention).__name__))
-            )
+            self._canonical[memo] = _effective(configuration)
         return Configuration(configuration.components, self._canonical[memo])
+
+
+def _effective(configuration: Configuration) -> tuple[Event, ...]:
+    """Drop events that change nothing beside those before them: null in the base may be none in a window."""
+    kept = Configuration(configuration.components)
+    for event in sorted(configuration.timeline, key=lambda e: (e.start, type(e.intervention).__name__)):
+        marks = {
+            event.start,
+            *(mark for e in kept.timeline for mark in (e.start, e.stop) if mark is not None),
+        }
+        inside = [m for m in marks if event.start <= m and (event.stop is None or m < event.stop)]
+        if not all(event.intervention.is_null(_values_at(kept, mark)) for mark in inside):
+            kept = Configuration(kept.components, (*kept.timeline, event))
+    return kept.timeline
+
+
+def _values_at(configuration: Configuration, step: int) -> dict[str, Any]:
+    values = {name: component.value for name, component in configuration.components.items()}
+    return values | {"optimizer": setting_at(configuration, step)}
+
+
+def setting_at(configuration: Configuration, step: int) -> OptimizerSetting:
+    """Return the optimizer's setting at a step, its windows applied."""
+    setting = configuration.optimizer
+    for event in configuration.active(step):
+        if isinstance(event.intervention, HyperparameterIntervention):
+            setting = event.intervention.edit(setting)
+    return setting
 
 
 @final

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
-from paribus.engine.tree import cast, map_tensors, tensors_of
+from paribus.engine.nested import cast, map_tensors, tensors_of
 from paribus.errors import DataError
 from paribus.identity import derive_seed, generator
 from paribus.interventions.settings import Seeds
@@ -283,8 +283,13 @@ def _draws_random_numbers(name: str, dataset: Any) -> bool:
 
 
 def _generator_states() -> tuple[object, ...]:
+    return *other_generators(), torch.get_rng_state().tolist()
+
+
+def other_generators() -> tuple[object, ...]:
+    """Return the states of the global generators of Python and NumPy, to compare."""
     numpy_state: Any = np.random.get_state()
-    return random.getstate(), numpy_state[1].tobytes(), numpy_state[2], torch.get_rng_state().tolist()
+    return random.getstate(), numpy_state[1].tobytes(), numpy_state[2]
 
 
 def _equal(one: Any, other: Any) -> bool:

@@ -10,7 +10,7 @@ import polars as pl
 
 from paribus.engine.configuration import describe
 from paribus.engine.designs import Cell, Level
-from paribus.engine.ledger import learner_rows
+from paribus.engine.ledger import by_state, learner_rows
 from paribus.engine.plan import Plan
 from paribus.interventions.schedules import LearningRateSchedule
 from paribus.store import Record
@@ -47,12 +47,12 @@ def histories(
 ) -> list[History]:
     """Gather what the store's records say of each learner."""
     gathered = []
+    known = by_state(records)
     for cell, learner, due in zip(cells, plan.learners, plan.due, strict=True):
-        keys = [plan.segments[index].key for index in learner.path]
-        found = [records[key] for key in keys if key in records]
-        status, told = _status(found, learner.key)
-        rows = learner_rows(found, due, digests)
         configuration = cell.configuration
+        keys = [plan.segments[index].key for index in learner.path]
+        status, told = _status([records[key] for key in keys if key in records], known.get(learner.key))
+        rows = learner_rows([known[k] for k in (configuration.key(0), *keys) if k in known], due, digests)
         error, traceback = (
             (told.get("error", ""), told.get("traceback", "")) if status == "failed" else ("", "")
         )
@@ -70,16 +70,18 @@ def histories(
     return gathered
 
 
-def _status(found: Sequence[Record], key: str) -> tuple[str, Mapping[str, Any]]:
+def _status(found: Sequence[Record], last: Record | None) -> tuple[str, Mapping[str, Any]]:
+    """Tell how a learner ended, from the records on its path and the one that knows its last state."""
     for wanted in ("diverged", "failed"):
         for record in found:
             if record.status == wanted:
                 body: Any = record.body
                 return wanted, body
-    last: Any = found[-1].body if found and found[-1].key == key else None
     if last is None:
         return "missing", {}
-    return ("done" if last["finite"] else "diverged"), last
+    told: Any = last.body
+    passed_through = not found or found[-1] is not last
+    return ("done" if passed_through or told["finite"] else "diverged"), told
 
 
 def results_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:

@@ -9,9 +9,9 @@ import torch
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import preserved_draws
 from paribus.engine.model import torch_dtype
+from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.training import make_optimizer, numerics
-from paribus.engine.tree import cast
 from paribus.engine.work import Work
 from paribus.identity.audit import calls_made, outside
 
@@ -50,6 +50,6 @@ def uncovered(work: Work, configuration: Configuration) -> list[str]:
 def mend(names: Iterable[str]) -> str:
     """Say what to do about functions that are outside the fingerprint."""
     return (
-        f"{', '.join(names)}: ran in the first step, and a change of it would not change the key, since it is "
-        "reached in a way that cannot be read from the code; declare it with Experiment(depends_on=[…])"
+        f"{', '.join(names)}: ran in the first step, and a change of it would not change the key, since "
+        "the way it is reached cannot be read from the code; declare it with Experiment(depends_on=[…])"
     )

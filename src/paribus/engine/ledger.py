@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from paribus.engine.configuration import FINGERPRINTED, Configuration, identity_of
 from paribus.engine.environment import environment
-from paribus.engine.plan import Segment, Stored
+from paribus.engine.plan import Stored
+from paribus.engine.segments import Segment
 from paribus.engine.work import Outcome, Task
 from paribus.errors import StoreError
 from paribus.store import Record, Store
@@ -20,9 +22,25 @@ def read_families(store: Store, configurations: Iterable[Configuration]) -> dict
     return store.relatives(families)
 
 
+def by_state(records: Mapping[str, Record]) -> dict[str, Record]:
+    """Map each known state to its record: its own, or one that passed through it and recorded there."""
+    known = dict(records)
+    for record in records.values():
+        body: Any = record.body
+        for key in body["passed"] if record.status != "failed" else ():
+            known.setdefault(key, record)
+    return known
+
+
 def stored_by_key(records: Mapping[str, Record]) -> dict[str, Stored]:
-    """Summarise records for the plan."""
-    return {key: _stored(record) for key, record in records.items()}
+    """Summarise records for the plan; a state that was only passed through has no state object."""
+    stored = {key: _stored(record) for key, record in records.items()}
+    for record in records.values():
+        body: Any = record.body
+        for key, step in body["passed"].items() if record.status != "failed" else ():
+            if key not in stored:
+                stored[key] = Stored("done", step, _recorded(record))
+    return stored
 
 
 def stops_by_family(records: Mapping[str, Record]) -> dict[bytes, list[int]]:
@@ -36,8 +54,12 @@ def stops_by_family(records: Mapping[str, Record]) -> dict[bytes, list[int]]:
 
 def _stored(record: Record) -> Stored:
     body: Any = record.body
-    recorded = {digest: frozenset(entry["steps"]) for digest, entry in body["metrics"].items()}
-    return Stored(record.status, body["step"], recorded, record.references.get("state"))
+    return Stored(record.status, body["step"], _recorded(record), record.references.get("state"))
+
+
+def _recorded(record: Record) -> dict[str, frozenset[int]]:
+    body: Any = record.body
+    return {digest: frozenset(entry["steps"]) for digest, entry in body["metrics"].items()}
 
 
 def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> None:
@@ -58,20 +80,12 @@ def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> No
             )
 
 
-def put_parts(store: Store, configuration: Configuration, known: dict[bytes, str]) -> dict[str, str]:
-    """Put the words behind a configuration's fingerprints into the store; return their digests by name.
-
-    Args:
-        store: Where they go.
-        configuration: Whose model, data, objective and declared code.
-        known: What was put before, by digest of the fingerprint.
-    """
-    references = {}
-    for name, found in configuration.fingerprints().items():
-        if found.digest not in known:
-            known[found.digest] = store.put(json.dumps(dict(found.parts), sort_keys=True).encode())
-        references[name] = known[found.digest]
-    return references
+def put_parts(store: Store, configuration: Configuration) -> dict[str, str]:
+    """Put the words behind a configuration's fingerprints into the store; return their digests by name."""
+    return {
+        name: store.put(json.dumps(dict(found.parts), sort_keys=True).encode())
+        for name, found in configuration.fingerprints().items()
+    }
 
 
 def read_parts(store: Store, record: Record) -> dict[str, dict[str, str]]:
@@ -96,11 +110,17 @@ def record_of(
         earlier: The store's present record of the key.
     """
     metrics: dict[str, Any] = {}
+    references = {**parts, **({} if outcome.state is None else {"state": outcome.state})}
     if earlier is not None and earlier.status != "failed":
         earlier_body: Any = earlier.body
+        if outcome.status == "failed":  # in a replay for a new metric: the run itself stays what it was
+            told = {"error": outcome.error, "traceback": outcome.traceback}
+            return replace(earlier, body={**earlier_body, **told})
         metrics.update(earlier_body["metrics"])
+        references = {**earlier.references, **references}
     for name, rows in outcome.rows.items():
         metrics[digests[name]] = merged(metrics.get(digests[name]), {"name": name, **rows})
+    steps = {step for rows in metrics.values() for step in rows["steps"]}
     body: Any = {
         "start": task.start,
         "stop": task.stop,
@@ -110,6 +130,7 @@ def record_of(
         "error": outcome.error,
         "traceback": outcome.traceback,
         "metrics": metrics,
+        "passed": {task.configuration.key(step): step for step in sorted(steps - {task.stop})},
     }
     return Record(
         key=task.key,
@@ -117,7 +138,7 @@ def record_of(
         status=outcome.status,
         manifest=task.configuration.manifest(task.stop),
         body=body,
-        references={**parts, **({} if outcome.state is None else {"state": outcome.state})},
+        references=references,
         environment=dict(environment()),
         family=task.configuration.family.hex(),
     )

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from paribus.engine.tree import tensors_of
+from paribus.engine.nested import tensors_of
 from paribus.errors import ObjectiveError, suggest
 from paribus.identity import Fingerprint, fingerprint
 

@@ -13,8 +13,8 @@ from torch import nn
 
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import Source
+from paribus.engine.nested import cast, tensors_of
 from paribus.engine.objective import Objective
-from paribus.engine.tree import cast, tensors_of
 from paribus.errors import MetricError, suggest
 from paribus.identity import derive_seed
 from paribus.loggers import Predictions
@@ -99,9 +99,15 @@ class Observed:
         return self._predictions[split]
 
     def _evaluate(self, split: ObservedSplit) -> Predictions:
-        torch.default_generator.manual_seed(
-            derive_seed(self.configuration.seeds.forward, "evaluation", self.step)
-        )
+        with torch.random.fork_rng(
+            devices=[]
+        ):  # what the metric draws does not depend on who evaluates first
+            torch.default_generator.manual_seed(
+                derive_seed(self.configuration.seeds.forward, "evaluation", self.step)
+            )
+            return self._predicted(split)
+
+    def _predicted(self, split: ObservedSplit) -> Predictions:
         outputs, targets, total = [], [], 0.0
         for batch in split.batches():
             predicted = self.objective.predict(self.model, batch)

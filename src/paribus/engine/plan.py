@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, final
 
 from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration
+from paribus.engine.segments import Segment, grow
 from paribus.engine.work import Task
-from paribus.loggers import Horizon, Metric
+from paribus.loggers import Horizon, Metric, Schedule
 
 Decision = Literal["cached", "resumable", "to run"]
 
@@ -37,33 +38,6 @@ class Stored:
     step: int
     recorded: Mapping[str, frozenset[int]] = field(default_factory=dict)
     state: str | None = None
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Segment:
-    """A stretch of steps that some learners have in common.
-
-    Attributes:
-        key: Key of the state at ``stop``.
-        parent: Index of the segment before it; ``None`` for a root.
-        start: First step.
-        stop: Step after the last one.
-        configuration: Of the first learner that passes through.
-        learners: Indices of the learners that pass through.
-    """
-
-    key: str
-    parent: int | None
-    start: int
-    stop: int
-    configuration: Configuration
-    learners: tuple[int, ...]
-
-    @property
-    def steps(self) -> int:
-        """Length in steps."""
-        return self.stop - self.start
 
 
 @final
@@ -95,6 +69,8 @@ class Plan:
         learners: One entry per learner, in the order of the grid.
         segments: The tree, parents before children.
         to_run: Indices of the segments that must be trained, parents before children.
+        to_evaluate: Where metrics are missing that need no training, at stored states and initial ones: index
+            of the segment and step, with the names of the metrics.
         states: Stored states by key: where a segment can start from.
         due: For each learner, for each metric by name, the steps at which it is recorded.
         controls: How many learners are declared controls.
@@ -105,6 +81,7 @@ class Plan:
     to_run: tuple[int, ...]
     states: Mapping[str, str]
     due: Sequence[Mapping[str, Sequence[int]]] = field(repr=False)
+    to_evaluate: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
     controls: int = 0
 
     @property
@@ -128,8 +105,23 @@ class Plan:
         return sum(self.segments[index].steps for index in self.to_run)
 
     def tasks(self) -> list[Task]:
-        """Return the segments to train as tasks, parents before children."""
-        return [self._task(self.segments[index]) for index in self.to_run]
+        """Return what is to do as tasks, parents before children; an evaluation is a task of no steps."""
+        evaluations = [
+            self._evaluation(self.segments[index].configuration, step, names)
+            for (index, step), names in self.to_evaluate.items()
+        ]
+        return evaluations + [self._task(self.segments[index]) for index in self.to_run]
+
+    def starting_points(self) -> list[str]:
+        """Return the keys of the stored states that tasks start from."""
+        made = {self.segments[index].key for index in self.to_run}
+        parents = dict.fromkeys(task.parent for task in self.tasks())
+        return [key for key in parents if key is not None and key in self.states and key not in made]
+
+    def _evaluation(self, configuration: Configuration, step: int, names: Iterable[str]) -> Task:
+        key = configuration.key(step)
+        due = dict.fromkeys(sorted(names), (step,))
+        return Task(key, None if step == 0 else key, step, step, configuration, due)
 
     def _task(self, segment: Segment) -> Task:
         parent = None if segment.parent is None else self.segments[segment.parent].key
@@ -164,6 +156,8 @@ def make_plan(
     metrics: Sequence[tuple[Metric, str]],
     stored: Mapping[str, Stored],
     stops: Mapping[bytes, Sequence[int]],
+    *,
+    checkpoints: Schedule | None = None,
     controls: int = 0,
 ) -> Plan:
     """Plan an experiment.
@@ -173,9 +167,10 @@ def make_plan(
         metrics: Each metric with its digest in hex.
         stored: What the store holds, by key.
         stops: For each family, the steps at which the store holds a state of it.
+        checkpoints: Steps at which states are kept besides forks, window edges and ends.
         controls: How many learners are declared controls.
     """
-    segments, paths = grow(configurations, _known_edges(configurations, stored, stops))
+    segments, paths = grow(configurations, _edges(configurations, stored, stops, checkpoints))
     due = _due(configurations, [metric for metric, _ in metrics])
     digests = {metric.name: digest for metric, digest in metrics}
     needs = [
@@ -183,8 +178,9 @@ def make_plan(
         for configuration, path, asked in zip(configurations, paths, due, strict=True)
     ]
     to_run = {path[place] for path, need in zip(paths, needs, strict=True) for place in need.places}
-    for index in sorted(to_run, reverse=True):  # parents lie before children
+    for index in list(to_run):
         _need_state(segments, segments[index].parent, stored, to_run)
+    to_evaluate = _evaluations(paths, needs, to_run)
     learners = tuple(
         Planned(
             configuration.key(),
@@ -196,97 +192,57 @@ def make_plan(
         for configuration, path, need in zip(configurations, paths, needs, strict=True)
     )
     states = {key: entry.state for key, entry in stored.items() if entry.state is not None}
-    return Plan(learners, tuple(segments), tuple(sorted(to_run)), states, due, controls)
+    return Plan(learners, tuple(segments), tuple(sorted(to_run)), states, due, to_evaluate, controls)
 
 
-def grow(
-    configurations: Sequence[Configuration], edges: Sequence[Sequence[int]]
-) -> tuple[list[Segment], list[tuple[int, ...]]]:
-    """Merge runs into a tree of segments.
-
-    Args:
-        configurations: One per learner.
-        edges: For each learner the steps, ascending, at which its segments must end.
-
-    Returns:
-        The segments, parents before children, and each learner's path of indices into them.
-    """
-    segments: list[Segment] = []
-    paths: list[list[int]] = [[] for _ in configurations]
-    roots: dict[object, list[int]] = {}
-    for index, configuration in enumerate(configurations):
-        past = (configuration.family, *_signature(configuration, -1))
-        roots.setdefault(past, []).append(index)
-    pending: list[tuple[list[int], int, int | None]] = [(members, 0, None) for members in roots.values()]
-    while pending:
-        members, start, parent = pending.pop()
-        for group in _parted(configurations, members, start):
-            stop = min(edges[index][bisect_right(edges[index], start)] for index in group)
-            chosen = configurations[group[0]]
-            for index in group:
-                paths[index].append(len(segments))
-            going_on = [index for index in group if configurations[index].total > stop]
-            if going_on:
-                pending.append((going_on, stop, len(segments)))
-            segments.append(Segment(chosen.key(stop), parent, start, stop, chosen, tuple(group)))
-    return segments, [tuple(path) for path in paths]
-
-
-def _parted(configurations: Sequence[Configuration], members: list[int], start: int) -> Iterable[list[int]]:
-    """Part learners of one past by what acts on them from here."""
-    if len(members) == 1:
-        return [members]
-    groups: dict[object, list[int]] = {}
-    for index in members:
-        groups.setdefault(_signature(configurations[index], start), []).append(index)
-    return groups.values()
-
-
-def _signature(configuration: Configuration, step: int) -> tuple[bytes, ...]:
-    return tuple(event.digest for event in configuration.active(step))
-
-
-def _known_edges(
+def _edges(
     configurations: Sequence[Configuration],
     stored: Mapping[str, Stored],
     stops: Mapping[bytes, Sequence[int]],
+    checkpoints: Schedule | None,
 ) -> list[list[int]]:
-    """Add the steps at which a state of the very trajectory is stored."""
-    if not stored:
+    """List where each run's segments end: its own edges, checkpoints, and stored states of its trajectory."""
+    if not stored and checkpoints is None:
         return [configuration.edges() for configuration in configurations]
     edges = []
     for configuration in configurations:
-        own = configuration.edges()
+        marks = set(configuration.edges())
+        if checkpoints is not None:
+            marks.update(checkpoints.steps(_horizon(configuration)))
         known = stops.get(configuration.family, ())
-        extra = {s for s in known if 0 < s < configuration.total and configuration.key(s) in stored}
-        edges.append(sorted({*own, *extra}) if extra else own)
+        marks.update(s for s in known if s < configuration.total and configuration.key(s) in stored)
+        edges.append(sorted(marks - {0}))
     return edges
+
+
+def _horizon(configuration: Configuration) -> Horizon:
+    windows = tuple(configuration.edges()[:-1])
+    return Horizon(configuration.total, configuration.steps_per_epoch, windows)
 
 
 def _due(
     configurations: Sequence[Configuration], metrics: Sequence[Metric]
 ) -> list[dict[str, Sequence[int]]]:
     """List, for each learner, the steps of each metric; equal horizons share one list."""
-    known: dict[Horizon, dict[str, Sequence[int]]] = {}
+    known: dict[tuple[int, int, tuple[int, ...]], dict[str, Sequence[int]]] = {}
     due = []
     for configuration in configurations:
-        horizon = (configuration.total, configuration.steps_per_epoch, tuple(configuration.edges()[:-1]))
-        if horizon not in known:  # type: ignore[comparison-overlap]
-            made = Horizon(*horizon)
-            known[horizon] = {  # type: ignore[index]
-                metric.name: sorted(metric.schedule.steps(made)) for metric in metrics
-            }
-        due.append(known[horizon])  # type: ignore[index]
+        marks = (configuration.total, configuration.steps_per_epoch, tuple(configuration.edges()))
+        if marks not in known:
+            horizon = _horizon(configuration)
+            known[marks] = {metric.name: sorted(metric.schedule.steps(horizon)) for metric in metrics}
+        due.append(known[marks])
     return due
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """Places on a learner's path that must be trained, and why."""
+    """Places on a learner's path that must be trained, why, and where metrics need only be evaluated."""
 
     places: frozenset[int]
     reason: str
+    evaluations: tuple[tuple[int, int, frozenset[str]], ...] = ()
 
 
 _NOTHING = _Need(frozenset(), "cached")
@@ -311,12 +267,20 @@ def _need(
     trained = max((p for p, e in enumerate(entries) if e is not None and e.status != "failed"), default=-1)
     places = set(range(trained + 1, len(path)))
     reach = total if trained == len(path) - 1 else path[trained].stop
-    missing = _missing(reach, due, digests, entries) if trained >= 0 else {}
-    for steps in missing.values():
-        places.update(bisect_left(path, step, key=lambda segment: segment.stop) for step in steps)
-    if not places:
+    known = [*entries, stored.get(path[0].configuration.key(0))]
+    missing = _missing(reach, due, digests, known) if trained >= 0 else {}
+    evaluations = []
+    for step, names in missing.items():
+        place = bisect_left(path, step, key=lambda segment: segment.stop)
+        entry = entries[place]
+        if step == 0 or (path[place].stop == step and entry is not None and entry.state is not None):
+            evaluations.append((place, step, names))
+        else:
+            places.add(place)
+    if not places and not evaluations:
         return _NOTHING
-    return _Need(frozenset(places), _reason(entries, trained, len(path), missing))
+    reason = _reason(entries, trained, len(path), missing, replayed=bool(places))
+    return _Need(frozenset(places), reason, tuple(evaluations))
 
 
 def _missing(
@@ -324,27 +288,47 @@ def _missing(
     due: Mapping[str, Sequence[int]],
     digests: Mapping[str, str],
     entries: Sequence[Stored | None],
-) -> dict[str, list[int]]:
-    """List, for each metric, the steps up to ``reach`` at which it is due and not recorded."""
-    missing = {}
+) -> dict[int, frozenset[str]]:
+    """List, for each step up to ``reach``, the metrics that are due and not recorded."""
+    missing: dict[int, frozenset[str]] = {}
     for name, steps in due.items():
         recorded = [e.recorded.get(digests[name], frozenset()) for e in entries if e is not None]
-        lacking = [step for step in steps if step <= reach and not any(step in known for known in recorded)]
-        if lacking:
-            missing[name] = lacking
+        for step in steps:
+            if step <= reach and not any(step in known for known in recorded):
+                missing[step] = missing.get(step, frozenset()) | {name}
     return missing
 
 
 def _reason(
-    entries: Sequence[Stored | None], trained: int, length: int, missing: Mapping[str, object]
+    entries: Sequence[Stored | None],
+    trained: int,
+    length: int,
+    missing: Mapping[int, frozenset[str]],
+    *,
+    replayed: bool,
 ) -> str:
     if any(entry is not None and entry.status == "failed" for entry in entries):
         return "failed before: tried again"
     if trained == length - 1:
-        return f"trained, but {', '.join(map(repr, missing))} was not recorded: replayed for it"
+        names = ", ".join(map(repr, sorted(frozenset[str]().union(*missing.values()))))
+        how = "replayed from the nearest stored state" if replayed else "evaluated at stored states"
+        return f"trained, but {names} was not recorded: {how}"
     if trained >= 0:
         return "goes on from a stored state"
     return _NEW
+
+
+def _evaluations(
+    paths: Sequence[Sequence[int]], needs: Sequence[_Need], to_run: Collection[int]
+) -> dict[tuple[int, int], frozenset[str]]:
+    """Gather what is only to be evaluated, by segment and step; what is trained records it anyway."""
+    gathered: dict[tuple[int, int], frozenset[str]] = {}
+    for path, need in zip(paths, needs, strict=True):
+        for place, step, names in need.evaluations:
+            if path[place] not in to_run:
+                at = path[place], step
+                gathered[at] = gathered.get(at, frozenset()) | names
+    return gathered
 
 
 def _need_state(
@@ -361,7 +345,7 @@ def _need_state(
 
 def _decision(need: _Need, path: Sequence[int], segments: Sequence[Segment], to_run: set[int]) -> Decision:
     if not need.places:
-        return "cached"
+        return "resumable" if need.evaluations else "cached"
     first = min(need.places)
     while first > 0 and path[first - 1] in to_run:
         first -= 1

@@ -10,18 +10,17 @@ from typing import final
 
 from paribus.engine.configuration import Configuration
 from paribus.engine.executors import Executor
+from paribus.engine.journal import Journal
 from paribus.engine.ledger import (
     check_hits,
-    put_parts,
     read_families,
-    record_of,
     stops_by_family,
     stored_by_key,
 )
 from paribus.engine.plan import Plan, make_plan
-from paribus.engine.work import Outcome, Work
+from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import CorruptObjectError
-from paribus.loggers import Metric
+from paribus.loggers import Metric, Schedule
 from paribus.store import Record, Store
 
 
@@ -35,12 +34,14 @@ class Session:
         metrics: Each metric with its digest in hex.
         store: Where results are.
         controls: How many learners are declared controls.
+        checkpoints: Steps at which states are kept besides forks, window edges and ends.
     """
 
     configurations: Sequence[Configuration]
     metrics: Sequence[tuple[Metric, str]]
     store: Store
-    controls: int
+    controls: int = 0
+    checkpoints: Schedule | None = None
 
     @property
     def digests(self) -> dict[str, str]:
@@ -59,18 +60,19 @@ class Session:
             self.metrics,
             stored_by_key(records),
             stops_by_family(records),
-            self.controls,
+            checkpoints=self.checkpoints,
+            controls=self.controls,
         )
         check_hits(plan.segments, records)
         return plan, records
 
-    def sound_plan(self) -> tuple[Plan, Mapping[str, Record]]:
+    def sound_plan(self) -> Plan:
         """Plan, and read each state that the plan starts from: a damaged one costs its recomputation."""
         while True:
-            plan, records = self.plan()
-            damaged = [key for key in starting_points(plan) if not self._is_sound(plan.states[key], key)]
+            plan, _ = self.plan()
+            damaged = [key for key in plan.starting_points() if not self._is_sound(plan.states[key], key)]
             if not damaged:
-                return plan, records
+                return plan
             for key in damaged:
                 self.store.discard(key)
 
@@ -81,13 +83,6 @@ class Session:
             warnings.warn(f"{error}; the state {key} is computed again", stacklevel=4)
             return False
         return True
-
-
-def starting_points(plan: Plan) -> list[str]:
-    """Return the keys of the stored states that a plan's segments start from."""
-    to_run = set(plan.to_run)
-    parents = {plan.segments[index].parent for index in plan.to_run}
-    return [plan.segments[index].key for index in parents if index is not None and index not in to_run]
 
 
 @final
@@ -128,39 +123,35 @@ class Summary:
 
 
 def execute(
-    session: Session,
-    plan: Plan,
-    records: Mapping[str, Record],
+    tasks: Sequence[Task],
+    states: Mapping[str, str],
+    journal: Journal,
     work: Work,
     executor: Executor,
     advance: Callable[[int], None],
     settled: Callable[[Outcome], None],
 ) -> list[Outcome]:
-    """Let an executor walk a plan; commit each outcome as it comes.
+    """Let an executor walk tasks; commit each outcome as it comes.
 
     Args:
-        session: The experiment.
-        plan: What to train.
-        records: What the plan was made from: metrics that a replayed segment already has are kept.
+        tasks: What to train, parents before children.
+        states: Digests of the stored states by key.
+        journal: Writes what comes back.
         work: What all learners share.
         executor: Where to train.
         advance: Called with numbers of steps trained since the last call.
         settled: Called with each outcome after it was committed.
     """
-    tasks = {task.key: task for task in plan.tasks()}
+    by_key = {task.key: task for task in tasks}
     outcomes = []
-    put: dict[bytes, str] = {}
 
     def report(outcome: Outcome) -> None:
-        if outcome.status in ("done", "failed") or (outcome.status == "diverged" and not outcome.error):
-            task = tasks[outcome.key]
-            parts = put_parts(session.store, task.configuration, put)
-            session.store.commit(record_of(task, outcome, session.digests, parts, records.get(task.key)))
+        if not outcome.skipped:
+            journal.commit(by_key[outcome.key], outcome)
         outcomes.append(outcome)
         settled(outcome)
 
-    session.store.require_writable()
-    executor.execute(list(tasks.values()), work, session.store, plan.states, report, advance)
+    executor.execute(tasks, work, journal, states, report, advance)
     return outcomes
 
 
@@ -172,16 +163,9 @@ def summarise(plan: Plan, after: Plan, outcomes: Sequence[Outcome], diverged: in
         found = [errors[k] for k in (after.segments[i].key for i in learner.path) if k in errors]
         if found and learner.decision != "cached":
             failed.append((index, found[0]))
-    tasks = {task.key: task for task in plan.tasks()}
-    trained = sum(
-        o.step - tasks[o.key].start for o in outcomes if o.status in ("done", "diverged") and not o.error
-    )
+    starts = {task.key: task.start for task in plan.tasks()}
+    trained = sum(o.step - starts[o.key] for o in outcomes if o.status != "failed" and not o.skipped)
+    seconds = time.perf_counter() - began
     return Summary(
-        len(plan.learners),
-        plan.cached,
-        diverged,
-        tuple(failed),
-        trained,
-        plan.steps_asked,
-        time.perf_counter() - began,
+        len(plan.learners), plan.cached, diverged, tuple(failed), trained, plan.steps_asked, seconds
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -14,6 +14,7 @@ from torch import nn
 
 from paribus.errors import ConfigurationError, CorruptObjectError
 
+_HEADER = "paribus"
 _PLAIN = (bool, int, float, str, type(None))
 
 
@@ -43,8 +44,9 @@ class State:
 
     def to_bytes(self) -> bytes:
         """Write the state as safetensors; equal states give equal bytes."""
-        header = {"step": str(self.step), "plain": json.dumps(self.plain, sort_keys=True)}
-        return safetensors.torch.save(dict(self.tensors), metadata=header)
+        # One entry: safetensors writes several in no fixed order.
+        header = json.dumps({"step": self.step, "plain": self.plain}, sort_keys=True)
+        return safetensors.torch.save(dict(self.tensors), metadata={_HEADER: header})
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> State:
@@ -55,8 +57,8 @@ class State:
         """
         try:
             length = int.from_bytes(payload[:8], "little")
-            header = json.loads(payload[8 : 8 + length])["__metadata__"]
-            return cls(int(header["step"]), safetensors.torch.load(payload), json.loads(header["plain"]))
+            header = json.loads(json.loads(payload[8 : 8 + length])["__metadata__"][_HEADER])
+            return cls(header["step"], safetensors.torch.load(payload), header["plain"])
         except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
             raise CorruptObjectError(
                 f"state: the stored bytes cannot be read ({error}); run again"
@@ -105,6 +107,18 @@ def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) ->
 def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
     """Return parameters and buffers (non-persistent ones too) by name, tied ones once."""
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def same_bits(tensors: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> bool:
+    """Tell whether tensors are equal to the last bit, NaN included."""
+    return len(tensors) == len(others) and all(
+        a.dtype == b.dtype and a.shape == b.shape and torch.equal(_bits(a), _bits(b))
+        for a, b in zip(tensors, others, strict=True)
+    )
+
+
+def _bits(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().reshape(-1).view(torch.uint8)
 
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:

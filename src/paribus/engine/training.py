@@ -3,35 +3,44 @@
 from __future__ import annotations
 
 import math
+import random
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, final
+from typing import TYPE_CHECKING, Any, final
 
+import numpy as np
 import torch
 from torch import nn
 
-from paribus.engine.configuration import Configuration
-from paribus.engine.data import preserved_draws
+from paribus.engine.configuration import setting_at
+from paribus.engine.data import other_generators, preserved_draws
 from paribus.engine.model import torch_dtype
+from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.observed import Observed, observed_splits
-from paribus.engine.state import State, capture, named_tensors, restore
-from paribus.engine.tree import cast
+from paribus.engine.state import State, capture, named_tensors, restore, same_bits
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import MetricError
 from paribus.identity import derive_seed
-from paribus.interventions.base import HyperparameterIntervention, WeightsIntervention
+from paribus.interventions.base import WeightsIntervention
 from paribus.interventions.settings import Numerics, OptimizerSetting
 from paribus.loggers import Metric
+
+if TYPE_CHECKING:
+    from paribus.engine.journal import Saver
 
 Progress = Callable[[int], None]
 _REPORT_SECONDS = 0.1
 
 
 def train(
-    task: Task, work: Work, state: State | None, progress: Progress = lambda step: None
+    task: Task,
+    work: Work,
+    state: State | None,
+    progress: Progress = lambda step: None,
+    saver: Saver | None = None,
 ) -> tuple[State | None, Outcome]:
     """Train one segment.
 
@@ -40,6 +49,7 @@ def train(
         work: What all learners share.
         state: The state at ``task.start``; ``None`` where weights are drawn.
         progress: Called now and then with the step reached.
+        saver: Saves the progress of a long segment; ``None``: nothing is saved before its end.
 
     Returns:
         The state at ``task.stop`` where the segment is done, and the outcome. An exception of the user's code
@@ -49,7 +59,7 @@ def train(
     try:
         with numerics(task.configuration.numerics), preserved_draws():
             run = _Run(task, work, state)
-            status = run.walk(progress)
+            status = run.walk(progress, saver)
             end = capture(run.step, run.model, run.optimizer) if status == "done" else None
     except Exception as error:
         line = "".join(traceback.format_exception_only(error)).strip()
@@ -75,13 +85,15 @@ class _Run:
         self.optimizer = make_optimizer(self.model, self.configuration.optimizer)
         if state is not None:
             restore(state, self.model, self.optimizer)
-        self._perturb(-1 if state is None else task.start)
+        if state is None or task.start < task.stop:
+            self._perturb(-1 if state is None else task.start)
         self.step = task.start
         self.rows: dict[str, Any] = {}
+        self._draws = _Draws(self.device)
         metrics = {metric.name: metric for metric in work.logger.metrics()}
         self._record = _Recorder(self, work, metrics, state is None)
 
-    def walk(self, progress: Progress) -> str:
+    def walk(self, progress: Progress, saver: Saver | None) -> str:
         """Train from start to stop; return ``done`` or ``diverged``."""
         task, seeds = self.task, self.configuration.seeds
         group_values = dict(self.setting.hyperparameters)
@@ -99,13 +111,15 @@ class _Run:
             if now - reported > _REPORT_SECONDS:
                 progress(step + 1)
                 reported = now
+                if saver is not None and saver.due and self.step < task.stop:
+                    self._save(saver)
         return "done"
 
     def _advance(self, step: int, batch: Any) -> bool:
         """Take one optimizer step; tell whether the loss was finite, and take none where it was not."""
         self._schedule(step)
-        _seed_forward(derive_seed(self.configuration.seeds.forward, "forward", step), self.device)
-        loss = self.objective.loss(self.model, cast(batch, self.device, self.dtype))
+        with self._draws.of(derive_seed(self.configuration.seeds.forward, "forward", step)):
+            loss = self.objective.loss(self.model, cast(batch, self.device, self.dtype))
         if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
             check_loss(loss)
         if not math.isfinite(loss.item()):
@@ -114,6 +128,11 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         return True
+
+    def _save(self, saver: Saver) -> None:
+        state = capture(self.step, self.model, self.optimizer)
+        key = self.configuration.key(self.step)
+        saver.save(state, Outcome(key, "done", self.step, self.rows, state.finite))
 
     def _schedule(self, step: int) -> None:
         schedule = self.configuration.training.schedule
@@ -142,10 +161,11 @@ class _Recorder:
     def __init__(self, run: _Run, work: Work, metrics: Mapping[str, Metric], first: bool) -> None:
         self._run = run
         self._logger = work.logger
+        self._seed = run.configuration.seeds.forward
         self._due: dict[int, list[Metric]] = {}
         for name, steps in run.task.due.items():
             for step in steps:
-                if step > run.task.start or first:
+                if step > run.task.start or first or run.task.start == run.task.stop:
                     self._due.setdefault(step, []).append(metrics[name])
         splits = observed_splits(work.splits, run.device, run.dtype)
         self._observed = Observed(run.model, run.optimizer, work.objective, run.configuration, splits)
@@ -154,19 +174,30 @@ class _Recorder:
         due = self._due.get(step)
         if due is None:
             return
-        tensors = list(named_tensors(self._run.model).values())
-        versions = [tensor._version for tensor in tensors]
+        before = [tensor.clone() for tensor in self._tensors()], self._settings()
         self._observed.at(step)
         self._run.model.eval()
         with torch.no_grad():
             for metric in due:
+                _seed_torch(derive_seed(self._seed, "metric", metric.name, step), self._run.device)
                 append_row(self._run.rows, metric.name, step, self._logger.record(self._observed, [metric]))
-                if [tensor._version for tensor in tensors] != versions:
+                if self._settings() != before[1] or not same_bits(self._tensors(), before[0]):
                     raise MetricError(
-                        f"{metric.name}: the metric changed the model's parameters or buffers; a metric only "
-                        "reads: work on copy.deepcopy(learner.model)"
+                        f"{metric.name}: the metric changed the model or its optimizer; a metric only reads: "
+                        "work on copy.deepcopy(learner.model), or put back what was there"
                     )
         self._run.model.train()
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """What the next step starts from. Its content counts: versions of tensors do not see ``.data``."""
+        entries = (e for of_one in self._run.optimizer.state.values() for e in of_one.values())
+        kept = [entry for entry in entries if isinstance(entry, torch.Tensor)]
+        return [*named_tensors(self._run.model).values(), *kept]
+
+    def _settings(self) -> object:
+        groups = self._run.optimizer.param_groups
+        learns = [parameter.requires_grad for parameter in self._run.model.parameters()]
+        return learns, [{n: v for n, v in group.items() if n != "params"} for group in groups]
 
 
 def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str, object]) -> None:
@@ -182,15 +213,6 @@ def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str
         column.extend([None] * (length - len(column)))
 
 
-def setting_at(configuration: Configuration, step: int) -> OptimizerSetting:
-    """Return the optimizer's setting at a step, its windows applied."""
-    setting = configuration.optimizer
-    for event in configuration.active(step):
-        if isinstance(event.intervention, HyperparameterIntervention):
-            setting = event.intervention.edit(setting)
-    return setting
-
-
 def make_optimizer(model: nn.Module, setting: OptimizerSetting) -> torch.optim.Optimizer:
     """Make the optimizer over the trainable parameters."""
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -203,16 +225,43 @@ def make_optimizer(model: nn.Module, setting: OptimizerSetting) -> torch.optim.O
 def numerics(setting: Numerics) -> Iterator[None]:
     """Hold what decides bits besides the inputs, and put it back."""
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only, dtype = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_default_dtype()
     torch.set_num_threads(setting.threads)
     torch.use_deterministic_algorithms(setting.deterministic)
+    torch.set_default_dtype(torch_dtype(setting.dtype))
     try:
         yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_default_dtype(dtype)
 
 
-def _seed_forward(seed: int, device: torch.device) -> None:
+@final
+class _Draws:
+    """Seeds the generators that a model draws from in a step.
+
+    Python's and NumPy's take longer to seed than a small model to train: they are seeded in the first step,
+    and after it only if that step drew from them.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._others: bool | None = None
+
+    @contextmanager
+    def of(self, seed: int) -> Iterator[None]:
+        _seed_torch(seed, self._device)
+        if self._others is not False:
+            random.seed(seed)
+            np.random.seed(seed % 2**32)
+        before = other_generators() if self._others is None else None
+        yield
+        if before is not None:
+            self._others = other_generators() != before
+
+
+def _seed_torch(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)

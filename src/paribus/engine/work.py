@@ -61,7 +61,7 @@ class Outcome:
 
     Attributes:
         key: The task's key.
-        status: ``done``, ``diverged`` or ``failed``.
+        status: ``done``, ``diverged``, ``failed``, or ``blocked`` above a failed segment.
         step: The step reached: ``stop``, or where the loss ceased to be finite.
         rows: For each metric by name, its steps and, by value name, its values.
         finite: Whether every number of the final model is finite.
@@ -69,6 +69,7 @@ class Outcome:
         error: The exception's last line, where it failed.
         traceback: The whole traceback, where it failed.
         state: Digest of the stored state, where it is done.
+        skipped: Whether it was not trained at all, because its past failed or diverged.
     """
 
     key: str
@@ -80,3 +81,4 @@ class Outcome:
     error: str = ""
     traceback: str = ""
     state: str | None = None
+    skipped: bool = False

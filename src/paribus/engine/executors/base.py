@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
+from paribus.engine.journal import Journal
 from paribus.engine.state import State
 from paribus.engine.training import Progress, train
 from paribus.engine.work import Outcome, Task, Work
-from paribus.store import Store
 
 Report = Callable[[Outcome], None]
 
@@ -23,7 +22,7 @@ class Executor(ABC):
         self,
         tasks: Sequence[Task],
         work: Work,
-        store: Store,
+        journal: Journal,
         states: Mapping[str, str],
         report: Report,
         advance: Progress,
@@ -33,7 +32,7 @@ class Executor(ABC):
         Args:
             tasks: Parents before children.
             work: What all tasks share.
-            store: Where states are put, by whoever trains.
+            journal: With it, whoever trains puts states and saves progress.
             states: Digests of the stored states by key, for tasks whose parent is not among the tasks.
             report: Called in this process with each outcome, as it comes; it commits the row.
             advance: Called with numbers of steps trained since the last call.
@@ -56,7 +55,7 @@ class Frontier:
         self._children: dict[str, list[Task]] = {}
         self._ready: list[Task] = []
         for task in tasks:
-            if task.parent in keys:
+            if task.parent in keys and task.parent != task.key:
                 self._children.setdefault(str(task.parent), []).append(task)
             else:
                 self._ready.append(task)
@@ -79,23 +78,21 @@ class Frontier:
         if outcome.status == "done":
             self._ready.extend(reversed(waiting))
             return []
-        blocked = []
+        status = "blocked" if outcome.status in ("failed", "blocked") else outcome.status
+        above: list[Outcome] = []
         for task in waiting:
-            error = f"not trained, since its past failed: {outcome.error.removeprefix(_BLOCKED)}"
-            status = "blocked" if outcome.status in ("failed", "blocked") else outcome.status
-            lost = Outcome(task.key, status, outcome.step, {}, False, error=error)
-            blocked += [lost, *self.finish(lost)]
-        return blocked
-
-
-_BLOCKED = "not trained, since its past failed: "
+            lost = Outcome(task.key, status, outcome.step, {}, False, error=outcome.error, skipped=True)
+            above += [lost, *self.finish(lost)]
+        return above
 
 
 def train_and_put(
-    task: Task, work: Work, state: State | None, store: Store, progress: Progress
+    task: Task, work: Work, state: State | None, journal: Journal, progress: Progress
 ) -> tuple[State | None, Outcome]:
     """Train a task and put its final state into the store: the part that runs where the worker is."""
-    end, outcome = train(task, work, state, progress)
-    if end is None:
-        return None, outcome
-    return end, dataclasses.replace(outcome, state=store.put(end.to_bytes()))
+    saver = journal.saver(task)
+    end, outcome = train(task, work, state, progress, saver)
+    put = journal.put(outcome, end)
+    if put.status != "failed":
+        saver.clear()
+    return end, put

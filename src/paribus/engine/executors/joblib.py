@@ -16,11 +16,11 @@ from joblib.externals.loky import get_reusable_executor
 
 from paribus.engine.executors.base import Executor, Frontier, Report, train_and_put
 from paribus.engine.executors.shipping import receive, ship
+from paribus.engine.journal import Journal
 from paribus.engine.state import State
 from paribus.engine.training import Progress
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import ConfigurationError, ExecutionError
-from paribus.store import Store
 
 _BREAKAGES = 3
 _IDLE_SECONDS = 300
@@ -45,7 +45,7 @@ class Joblib(Executor):
         self,
         tasks: Sequence[Task],
         work: Work,
-        store: Store,
+        journal: Journal,
         states: Mapping[str, str],
         report: Report,
         advance: Progress,
@@ -53,7 +53,7 @@ class Joblib(Executor):
         """Train every task; a worker that dies costs its tasks in flight, which are tried again."""
         with tempfile.TemporaryDirectory(prefix="paribus-") as folder:
             path = str(ship(work, Path(folder)))
-            run = _Pool(self.workers or cpu_count(), path, store, dict(states))
+            run = _Pool(self.workers or cpu_count(), path, journal, dict(states))
             run.drain(Frontier(tasks), report, advance)
 
 
@@ -61,10 +61,10 @@ class Joblib(Executor):
 class _Pool:
     """The driver's side of the workers: submits what is ready, and again what was lost."""
 
-    def __init__(self, workers: int, path: str, store: Store, states: dict[str, str]) -> None:
+    def __init__(self, workers: int, path: str, journal: Journal, states: dict[str, str]) -> None:
         self._workers = workers
         self._path = path
-        self._store = store
+        self._journal = journal
         self._states = states
         self._flying: dict[Future[Outcome], Task] = {}
         self._breakages = 0
@@ -93,7 +93,7 @@ class _Pool:
 
     def _submit(self, task: Task) -> None:
         state = None if task.parent is None else self._states[task.parent]
-        flight = self._executor().submit(_train, self._path, task, state, self._store)
+        flight = self._executor().submit(_train, self._path, task, state, self._journal)
         self._flying[flight] = task
 
     def _executor(self) -> Any:
@@ -135,8 +135,8 @@ def _work(path: str) -> Work:
     return receive(path)
 
 
-def _train(path: str, task: Task, state: str | None, store: Store) -> Outcome:
+def _train(path: str, task: Task, state: str | None, journal: Journal) -> Outcome:
     """Train one task: what runs in a worker."""
-    start = None if state is None else State.from_bytes(store.get(state))
-    _, outcome = train_and_put(task, _work(path), start, store, lambda step: None)
+    start = None if state is None else State.from_bytes(journal.store.get(state))
+    _, outcome = train_and_put(task, _work(path), start, journal, lambda step: None)
     return outcome

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import final
 
 from paribus.engine.executors.base import Executor, Frontier, Report, train_and_put
+from paribus.engine.journal import Journal
 from paribus.engine.state import State
 from paribus.engine.training import Progress
 from paribus.engine.work import Task, Work
@@ -22,7 +23,7 @@ class Serial(Executor):
         self,
         tasks: Sequence[Task],
         work: Work,
-        store: Store,
+        journal: Journal,
         states: Mapping[str, str],
         report: Report,
         advance: Progress,
@@ -31,9 +32,9 @@ class Serial(Executor):
         frontier = Frontier(tasks)
         held: dict[str, tuple[State, int]] = {}
         while (task := frontier.take()) is not None:
-            state = _starting_state(task, held, store, states)
+            state = _starting_state(task, held, journal.store, states)
             meter = _Meter(task.start, advance)
-            end, outcome = train_and_put(task, work, state, store, meter)
+            end, outcome = train_and_put(task, work, state, journal, meter)
             meter(outcome.step)
             if end is not None and frontier.children(task.key):
                 held[task.key] = end, frontier.children(task.key)

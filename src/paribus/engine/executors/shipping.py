@@ -15,7 +15,7 @@ import cloudpickle
 import torch
 
 from paribus.engine.data import InMemory
-from paribus.engine.tree import map_tensors
+from paribus.engine.nested import map_tensors
 from paribus.engine.work import Work
 from paribus.errors import ExecutionError
 
