@@ -127,7 +127,7 @@ def tidy_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
             **level_columns(cells),
         }
     )
-    return levels.join(recorded, on="learner", how="inner", maintain_order="left_right")
+    return levels.join(recorded, on="learner", how="left", maintain_order="left_right")
 
 
 def _metric_column(values: list[Any]) -> pl.Series:

@@ -13,6 +13,7 @@ from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.training import make_optimizer, numerics
 from paribus.engine.work import Work
+from paribus.errors import ParibusError
 from paribus.identity.audit import calls_made, outside
 
 
@@ -32,7 +33,13 @@ def try_step(work: Work, configuration: Configuration) -> None:
         source = work.splits["train"].placed(device, dtype)
         batch = next(iter(source.training(configuration.seeds, configuration.training.batch_size, 0, 1)))
         optimizer = make_optimizer(model, configuration.optimizer)
-        loss = check_loss(work.objective.loss(model, cast(batch, device, dtype)))
+        try:
+            loss = work.objective.loss(model, cast(batch, device, dtype))
+        except ParibusError:
+            raise
+        except Exception:  # of this learner, and recorded when its turn comes: it stops nobody else
+            return
+        check_loss(loss)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
+from paribus.engine.board import Board
+from paribus.engine.claiming import Claimant
 from paribus.engine.configuration import Configuration
 from paribus.engine.executors import Executor
 from paribus.engine.journal import Journal
@@ -142,16 +144,14 @@ def execute(
         advance: Called with numbers of steps trained since the last call.
         settled: Called with each outcome after it was committed.
     """
-    by_key = {task.key: task for task in tasks}
     outcomes = []
 
-    def report(outcome: Outcome) -> None:
-        if not outcome.skipped:
-            journal.commit(by_key[outcome.key], outcome)
+    def told(outcome: Outcome) -> None:
         outcomes.append(outcome)
         settled(outcome)
 
-    executor.execute(tasks, work, journal, states, report, advance)
+    with Claimant(journal.store) as claimant:
+        executor.execute(Board(tasks, states, journal, claimant, told), work, advance)
     return outcomes
 
 

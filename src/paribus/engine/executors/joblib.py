@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -14,7 +13,8 @@ from typing import Any, final
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 
-from paribus.engine.executors.base import Executor, Frontier, Report, train_and_put
+from paribus.engine.board import Board
+from paribus.engine.executors.base import Executor, train_and_put
 from paribus.engine.executors.shipping import receive, ship
 from paribus.engine.journal import Journal
 from paribus.engine.state import State
@@ -41,80 +41,63 @@ class Joblib(Executor):
         if self.workers is not None and self.workers < 1:
             raise ConfigurationError(f"Joblib: workers={self.workers!r}; expected at least 1")
 
-    def execute(
-        self,
-        tasks: Sequence[Task],
-        work: Work,
-        journal: Journal,
-        states: Mapping[str, str],
-        report: Report,
-        advance: Progress,
-    ) -> None:
+    def execute(self, board: Board, work: Work, advance: Progress) -> None:
         """Train every task; a worker that dies costs its tasks in flight, which are tried again."""
         with tempfile.TemporaryDirectory(prefix="paribus-") as folder:
             path = str(ship(work, Path(folder)))
-            run = _Pool(self.workers or cpu_count(), path, journal, dict(states))
-            run.drain(Frontier(tasks), report, advance)
+            _Pool(self.workers or cpu_count(), path, board, advance).drain()
 
 
 @final
 class _Pool:
     """The driver's side of the workers: submits what is ready, and again what was lost."""
 
-    def __init__(self, workers: int, path: str, journal: Journal, states: dict[str, str]) -> None:
+    def __init__(self, workers: int, path: str, board: Board, advance: Progress) -> None:
         self._workers = workers
         self._path = path
-        self._journal = journal
-        self._states = states
+        self._board = board
+        self._advance = advance
         self._flying: dict[Future[Outcome], Task] = {}
         self._breakages = 0
 
-    def drain(self, frontier: Frontier, report: Report, advance: Progress) -> None:
+    def drain(self) -> None:
         """Keep the workers busy until nothing is ready and nothing flies."""
         try:
-            while self._fill(frontier):
+            while self._fill():
                 done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
-                lost = []
-                for task, outcome in map(self._landed, done):
-                    if outcome is None:
-                        lost.append(task)
-                    else:
-                        self._settle(task, outcome, frontier, report, advance)
+                lost = [task for flight in done if (task := self._land(flight)) is not None]
                 if lost:
                     self._recover(lost)
         except BaseException:
             self._executor().shutdown(wait=True, kill_workers=True)
             raise
 
-    def _fill(self, frontier: Frontier) -> bool:
-        while len(self._flying) < 2 * self._workers and (task := frontier.take()) is not None:
+    def _fill(self) -> bool:
+        while len(self._flying) < 2 * self._workers:
+            task = self._board.take(wait=not self._flying)
+            if task is None:
+                break
             self._submit(task)
         return bool(self._flying)
 
     def _submit(self, task: Task) -> None:
-        state = None if task.parent is None else self._states[task.parent]
-        flight = self._executor().submit(_train, self._path, task, state, self._journal)
+        state = self._board.state_of(task)
+        flight = self._executor().submit(_train, self._path, task, state, self._board.journal)
         self._flying[flight] = task
 
     def _executor(self) -> Any:
         return get_reusable_executor(max_workers=self._workers, timeout=_IDLE_SECONDS)
 
-    def _landed(self, flight: Future[Outcome]) -> tuple[Task, Outcome | None]:
+    def _land(self, flight: Future[Outcome]) -> Task | None:
+        """Settle the outcome of a flight; return its task where the worker died with it."""
         task = self._flying.pop(flight)
         try:
-            return task, flight.result()
+            outcome = flight.result()
         except BrokenProcessPool:
-            return task, None
-
-    def _settle(
-        self, task: Task, outcome: Outcome, frontier: Frontier, report: Report, advance: Progress
-    ) -> None:
-        if outcome.state is not None:
-            self._states[outcome.key] = outcome.state
-        advance(outcome.step - task.start)
-        report(outcome)
-        for blocked in frontier.finish(outcome):
-            report(blocked)
+            return task
+        self._advance(outcome.step - task.start)
+        self._board.settle(task, outcome)
+        return None
 
     def _recover(self, lost: list[Task]) -> None:
         """Submit the tasks of a broken pool again, to fresh workers."""

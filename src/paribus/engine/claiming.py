@@ -1,0 +1,78 @@
+"""One driver's claims on segments, so that drivers that share a store train each segment once."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import socket
+import threading
+from types import TracebackType
+from typing import final
+
+from paribus.store import Store
+
+_LEASE_SECONDS = 30.0
+
+
+@final
+class Claimant:
+    """Claims keys for this process and keeps the claims alive with a heartbeat while the block runs."""
+
+    def __init__(self, store: Store, lease: float = _LEASE_SECONDS) -> None:
+        self._claims = store.claims
+        self._lease = lease
+        self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
+        self._held: set[str] = set()
+        self._stopped = threading.Event()
+        self._heart = threading.Thread(target=self._beat, name="paribus-heartbeat", daemon=True)
+
+    def __enter__(self) -> Claimant:
+        self._heart.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._heart.join()
+        for key in list(self._held):
+            self.give_back(key)
+
+    def take(self, key: str) -> bool:
+        """Claim a key; tell whether it is this driver's. The claims of dead processes are taken over."""
+        if not self._acquire(key):
+            owner = self._claims.live().get(key)
+            if owner is None or not _is_dead(owner):
+                return False
+            self._claims.release(key, owner)
+            if not self._acquire(key):
+                return False
+        self._held.add(key)
+        return True
+
+    def give_back(self, key: str) -> None:
+        """Give a claim back."""
+        self._held.discard(key)
+        self._claims.release(key, self._owner)
+
+    def _acquire(self, key: str) -> bool:
+        return self._claims.acquire(key, self._owner, self._lease)
+
+    def _beat(self) -> None:
+        while not self._stopped.wait(self._lease / 3):
+            for key in list(self._held):
+                self._claims.renew(key, self._owner, self._lease)
+
+
+def _is_dead(owner: str) -> bool:
+    """Tell whether an owner was a process of this host that has ended."""
+    host, process, _ = owner.rsplit(" ", 2)
+    if host != socket.gethostname():
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
