@@ -61,13 +61,21 @@ def replicates_of(factors: Iterable[Factor]) -> list[str]:
     return [column for factor in factors for column in factor.replicates]
 
 
-def at_control(factor: Factor) -> pl.Expr:
-    """Say for each row whether it is at the declared control of `factor`; never for a factor without one."""
-    if factor.control is None:
-        return pl.lit(False)
-    return pl.all_horizontal(
-        pl.lit(True), *(pl.col(column).eq_missing(pl.lit(value)) for column, value in factor.control.items())
-    )
+def at_control(rows: pl.DataFrame, control: Mapping[str, object]) -> pl.Series:
+    """Say for each row whether it is at a control.
+
+    Raises:
+        AnalysisError: If a value of the control cannot occur in its column.
+    """
+    same = pl.all_horizontal(pl.col(column).eq_missing(pl.lit(value)) for column, value in control.items())
+    try:
+        return rows.select(same).to_series()
+    except pl.exceptions.PolarsError as error:
+        kinds = ", ".join(f"{column!r} {rows.schema[column]}" for column in control)
+        raise AnalysisError(
+            f"the control {dict(control)} cannot be compared with its columns ({kinds}); "
+            "declare it with values of their types"
+        ) from error
 
 
 def outcome(metric: str) -> pl.Expr:

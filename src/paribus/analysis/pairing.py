@@ -106,7 +106,7 @@ def _mark_control(rows: pl.DataFrame, factor: Factor, stratum: list[str]) -> pl.
     columns = list(_reference_columns(factor))
     rows = _with_levels(rows, columns, factor.name)
     if factor.control is not None:
-        return rows.with_columns(at_control(factor).alias("is_control"))
+        return rows.with_columns(at_control(rows, factor.control).alias("is_control"))
     absent = pl.all_horizontal(pl.col(columns).is_null())
     first = pl.col("level_index") == rows["level_index"].first()
     best = pl.col("level_index").sort_by(~absent, ~first, "learner").first().over(stratum)

@@ -22,7 +22,7 @@ from paribus.plotting.figure import Figure, file_name
 from paribus.plotting.grid import Grid, lay_out
 from paribus.plotting.panels import Line, Panel, arrange, conditions_of
 from paribus.plotting.series import losses_of, marks_of, recorded
-from paribus.plotting.style import MUTED, WINDOW, Width, canvas, styled
+from paribus.plotting.style import WINDOW, Width, canvas, settle, styled, subtitle
 
 Window = tuple[int, int]
 Scale = Literal["linear", "log"]
@@ -144,10 +144,8 @@ def _draw(drawing: _Drawing, grid: Grid, width: Width, losses: str) -> Canvas:
     for place, panel in grid.panels.items():
         _draw_diverged(axes[place], panel, drawing)
     _add_legends(figure, list(axes[:, -1]), grid, drawing, width)
-    subtitle = ". ".join(filter(None, [_bands(drawing.marks), losses]))
-    figure.suptitle(
-        textwrap.fill(subtitle, 110 if width == "page" else 55), x=0.01, ha="left", fontsize=7.5, color=MUTED
-    )
+    subtitle(figure, ". ".join(filter(None, [_bands(drawing.marks), losses])), width)
+    settle(figure)
     return figure
 
 
@@ -254,8 +252,11 @@ def _add_legends(figure: Canvas, last: Sequence[Axes], grid: Grid, drawing: _Dra
     ]
     title: dict[str, Any] = {"title": textwrap.fill(grid.panels[0, 0].hue_name, 18), "alignment": "left"}
     if all(set(row) <= set(rows[0]) for row in rows):
-        beside, below = {"loc": "outside right center"}, {"loc": "outside lower center", "ncols": 2}
-        figure.legend(handles=_handles(rows[0], runs), **(beside if width == "page" else below), **title)
+        handles = _handles(rows[0], runs)
+        roomy = max(len(str(handle.get_label())) for handle in handles) < 22
+        below = {"loc": "outside lower center", "ncols": 2 if roomy else 1}
+        beside = {"loc": "outside right center"}
+        figure.legend(handles=handles, **(beside if width == "page" else below), **title)
         return
     for axes, row in zip(last, rows, strict=True):
         axes.legend(handles=_handles(row, runs), loc="center left", bbox_to_anchor=(1.03, 0.5), **title)

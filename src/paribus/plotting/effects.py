@@ -7,19 +7,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import polars as pl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from paribus.analysis.inference import Array
 from paribus.analysis.table import Contrast, Table
 from paribus.analysis.wording import NONE, interval_text, level_text, p_text, short_names
 from paribus.errors import AnalysisError
 from paribus.plotting.figure import Figure, file_name
 from paribus.plotting.style import FAINT, INK, MUTED, WIDTHS, Width, canvas, styled
+from paribus.plotting.swarm import offsets
 
 _ROW = 0.24  # inches, as all lengths here
 _LINE = 0.135
@@ -170,16 +169,16 @@ def _draw_forest(
         if row.effect is not None:
             _draw_effect(axes, row, row.effect)
     side = "right" if contrast.better == "higher" else "left"
-    words = f"paired difference in {labels.get(contrast.metric, contrast.metric)} ({side} is better)"
-    axes.set_xlabel(textwrap.fill(words, max(24, int(width / 0.066))))
+    words = f"paired difference in {labels.get(contrast.metric, contrast.metric)}"
+    gap = " " if _LETTER * (len(words) + 20) < width else "\n"
+    axes.set_xlabel(f"{words}{gap}({side} is better)")
 
 
 def _draw_effect(axes: Axes, row: _Row, effect: Mapping[str, Any]) -> None:
     _, look = _look(effect)
-    offsets = _swarm(len(row.differences))
     axes.scatter(
         row.differences,
-        row.y + offsets,
+        row.y + 0.56 * offsets(len(row.differences)),
         s=7,
         color=look.colour,
         alpha=0.35,
@@ -204,11 +203,6 @@ def _draw_effect(axes: Axes, row: _Row, effect: Mapping[str, Any]) -> None:
         zorder=5,
         gid="effect",
     )
-
-
-def _swarm(n: int) -> Array:
-    """Spread dots over the height of a row, evenly and always alike (golden-ratio sequence)."""
-    return 0.56 * ((np.arange(n, dtype=np.float64) * 0.6180339887498949 + 0.5) % 1.0) - 0.28
 
 
 def _number_columns(rows: Sequence[_Row], contrast: Contrast) -> list[_Column]:

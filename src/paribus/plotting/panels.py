@@ -45,7 +45,7 @@ class Panel:
     Attributes:
         levels: The levels that all its treated lines share.
         title_parts: They, in words.
-        hue_name: Name of the one treatment that tells the lines apart; empty where there are several.
+        hue_name: Names of the treatments that tell the lines apart.
         lines: What is drawn.
     """
 
@@ -156,14 +156,14 @@ def _panels(
     names: Mapping[str, str],
     labels: Mapping[str, str] | None,
 ) -> list[Panel]:
-    hue_name = names[columns[0]] if len(columns) == 1 else ""
+    hue_name = ", ".join(names[column] for column in columns)
 
     def text(condition: Condition) -> str:
         levels = {column: condition.levels[column] for column in columns}
         if _is_control(condition, inside) and all(level is None for level in levels.values()):
             return ""
         plain = condition_text(levels, names)
-        short = level_text(levels[columns[0]]) if hue_name else plain
+        short = ", ".join(level_text(level) for level in levels.values())
         return (labels or {}).get(plain, (labels or {}).get(short, short))
 
     treated = dict.fromkeys(text(c) for _, members in groups for c in members if not _is_control(c, inside))

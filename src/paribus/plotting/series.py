@@ -15,13 +15,14 @@ _RUN_LINES = 3  # up to so many runs in a line, each is drawn too
 
 def recorded(frame: pl.DataFrame, metric: str, x: str, factors: Sequence[Factor]) -> pl.DataFrame:
     """Keep the rows that have a finite value, of learners that ended well or diverged."""
-    return frame.filter(pl.col("status").is_in(["done", "diverged"])).select(
+    ended = frame.filter(pl.col("status").is_in(["done", "diverged"])).select(
         pl.col("learner").cast(pl.Int64),
         "status",
         *treatments_of(factors),
         pl.col(x).cast(pl.Float64),
         pl.col(metric).cast(pl.Float64).alias("value"),
-    ).filter(pl.col("value").is_finite(), pl.col(x).is_not_null())  # fmt: skip
+    )
+    return ended.filter(pl.col("value").is_finite(), pl.col(x).is_not_null()).sort("learner", x)
 
 
 def marks_of(runs: pl.DataFrame, x: str, treatments: list[str]) -> pl.DataFrame:
@@ -52,7 +53,7 @@ def _all_or_by(expression: pl.Expr, columns: list[str]) -> pl.Expr:
 
 
 def _means(runs: pl.DataFrame, x: str, treatments: list[str]) -> pl.DataFrame:
-    means = runs.group_by(*treatments, x).agg(
+    means = runs.group_by(*treatments, x, maintain_order=True).agg(
         pl.len().cast(pl.Int64).alias("n"),
         pl.col("value").mean().alias("mean"),
         pl.col("value").std().alias("sd"),

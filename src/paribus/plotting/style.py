@@ -5,6 +5,7 @@ Nothing global changes: a figure is made and saved inside `styled()`.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -105,6 +106,20 @@ def styled() -> AbstractContextManager[None]:
     """Apply the style for the length of a ``with`` block."""
     context: AbstractContextManager[None] = matplotlib.rc_context(dict(_RC))  # type: ignore[arg-type]
     return context
+
+
+def subtitle(figure: Canvas, text: str, width: Width) -> None:
+    """Write what the marks are, and what is not drawn, above a figure, on the left."""
+    wrapped = textwrap.fill(text, 110 if width == "page" else 52)
+    figure.suptitle(wrapped, x=0.01, ha="left", fontsize=7.5, color=MUTED)
+
+
+def settle(figure: Canvas) -> None:
+    """Place the axes once and for all: each further pass would move them, and change the bytes."""
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    figure.set_layout_engine("none")
 
 
 def canvas(width: Width, height: float, constrained: bool = True) -> Canvas:
