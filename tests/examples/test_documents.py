@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from paribus import Executor, Experiment, Logger
+from paribus.datasets import digits
+from paribus.interventions import InitWeights, WeightsIntervention
+from paribus.models import MLP
+
+ROOT = Path(__file__).parents[2]
+PAGES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
+
+
+@pytest.fixture
+def names(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run the Python blocks of a page as one script in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    text = "\n".join(blocks((ROOT / request.param).read_text(encoding="utf-8")))
+    text = text.replace("epochs=5", "steps=3").replace('"joblib"', '"serial"').replace("step=100)", "step=2)")
+    (tmp_path / "page.py").write_text(text, encoding="utf-8")
+    return runpy.run_path(str(tmp_path / "page.py"))
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page: str) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / page).read_text(encoding="utf-8"))
+    assert [link for link in links if not ((ROOT / page).parent / link).exists()] == []
+
+
+def test_the_tests_that_the_architecture_names_exist() -> None:
+    page = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    text = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "tests").rglob("test_*.py"))
+    named = set(re.findall(r"`(test_\w+)(…?)`", page))
+    assert [name for name, more in named if f"def {name}" + ("" if more else "(") not in text] == []
+
+
+@pytest.mark.parametrize("names", ["README.md"], indirect=True)
+def test_the_readmes_study_runs(names: dict[str, Any], tmp_path: Path) -> None:
+    assert set(names["exp"].results()["status"]) == {"done"}
+    assert (tmp_path / "figures" / "test-loss.png").exists()
+    assert (tmp_path / "loss.csv").exists()
+
+
+@pytest.mark.parametrize("names", ["CONTRIBUTING.md"], indirect=True)
+def test_what_contributing_shows_how_to_add_works(names: dict[str, Any], tmp_path: Path) -> None:
+    scale: type[WeightsIntervention] = names["ScaleWeights"]
+    logger: Logger = names["Norms"]()
+    executor: Executor = names["FromStore"]()
+
+    def experiment(store: str) -> Experiment:
+        variations = scale.make_variations(factor=(1.0, 0.5), step=(0, 2))
+        interventions = [InitWeights.make_variations(seed=range(2)), variations]
+        return Experiment(
+            MLP(inputs=64), digits(size=8), interventions, steps=4, logger=logger, store=tmp_path / store
+        )
+
+    exp, reference = experiment("own"), experiment("reference")
+    assert len(exp) == 2 * 3
+    assert exp.run(executor=executor, progress=False).steps_trained == 2 * (4 + 4 + 2)
+    reference.run(progress=False)
+    assert exp.frame().equals(reference.frame())
+    assert exp.frame()["weight_norm/fc1.weight"].null_count() == 0
+    assert exp.frame()["test/confidence"].is_between(0.1, 1.0).all()
