@@ -1,0 +1,1 @@
+"""What Paribus costs, measured side by side with what a good engineer writes by hand."""

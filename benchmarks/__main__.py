@@ -1,0 +1,42 @@
+"""``python -m benchmarks``: measure, and print one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from rich.console import Console
+
+from benchmarks import cache, identity, overhead, step, store
+from benchmarks.table import as_json, for_terminal, write_page
+
+BENCHMARKS = [module.BENCHMARK for module in (step, overhead, cache, identity, store)]
+PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
+
+
+def main() -> None:
+    """Run the benchmarks that are asked for."""
+    names = [benchmark.name for benchmark in BENCHMARKS]
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--only", choices=names, action="append", help="one of them; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="fewer repetitions")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
+    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+    given = parser.parse_args()
+    console, results = Console(), {}
+    for benchmark in BENCHMARKS:
+        if benchmark.name in (given.only or names):
+            with console.status(f"{benchmark.name} …"):
+                results[benchmark.name] = benchmark.measure(
+                    **benchmark.sizes["quick" if given.quick else "full"]
+                )
+    console.print(for_terminal(results))
+    if given.json:
+        given.json.write_text(json.dumps(as_json(results), indent=2, ensure_ascii=False) + "\n")
+    if given.write:
+        write_page(PAGE, BENCHMARKS, results)
+
+
+if __name__ == "__main__":
+    main()
