@@ -9,9 +9,10 @@ import numpy as np
 from xxhash import xxh3_128
 
 from paribus.identity import objects
-from paribus.identity.grammar import WRITERS, integer, label, octets, plain, string
-from paribus.identity.graph import Form, Node
+from paribus.identity.grammar import WRITERS, integer, label, octets, plain, reference
+from paribus.identity.graph import Form, Node, leaf
 from paribus.identity.library import qualified
+from paribus.identity.rows import rows
 
 if TYPE_CHECKING:
     from paribus.identity.walk import Walk
@@ -49,32 +50,37 @@ def _feed(hasher: Any, array: np.ndarray[Any, Any]) -> None:
 
 def array_form(walk: Walk, array: np.ndarray[Any, Any]) -> Form:
     """Describe an array: its type of elements, its shape, and the hash of its elements."""
-    if array.dtype.hasobject:
-        node = Node(label("objects") + plain(array.shape))
+    if array.dtype.hasobject or (walk.reading_files and array.dtype.kind == "U"):  # of paths, it may be
+        node = Node("objects", [("shape", plain(array.shape))])
         walk.enter(array, node)
         node.edges.append(("items", walk.form(array.reshape(-1).tolist())))
         return node
     if array.dtype.names:
         names = array.dtype.names
-        node = Node(label("fields") + plain(array.shape))
+        node = Node("fields", [("shape", plain(array.shape))])
         walk.enter(array, node)
         node.edges.extend((name, walk.at(name, array[name])) for name in names)
         return node
-    kind = array.dtype.str
-    head = label("array") + string(kind) + plain(array.shape) + octets(b"b", content_digest(array))
-    return Node(head, text=lambda: f"{array.dtype} {array.shape}")
+    if isinstance(array, np.ma.MaskedArray):
+        node = Node("masked")
+        walk.enter(array, node)
+        node.edges += [("data", walk.form(array.filled(0))), ("mask", walk.form(np.ma.getmaskarray(array)))]
+        return node
+    traits: list[tuple[str, Form]] = [("dtype", label(array.dtype.str)), ("shape", plain(array.shape))]
+    content = ("content", reference(content_digest(array)))
+    return Node("array", [*traits, content], text=lambda: rows(array, content_digest))
 
 
 def describer(kind: type) -> Callable[..., Form] | None:
     """Choose how values of one of numpy's types are described; None where as any other."""
-    if issubclass(kind, np.ma.MaskedArray):
-        return None
     if issubclass(kind, np.ndarray):
         return array_form
     if issubclass(kind, np.dtype):
-        return lambda walk, value: label("dtype") + string(value.str) + plain(str(value.descr))
+        return lambda walk, value: leaf(
+            "dtype", ("name", label(value.str)), ("fields", plain(str(value.descr)))
+        )
     if issubclass(kind, np.ufunc):
         return lambda walk, value: qualified("numpy", value.__name__)
     if issubclass(kind, np.random.Generator | np.random.RandomState | np.random.BitGenerator):
         return objects.no_random
-    return WRITERS.get(kind) and (lambda walk, value: plain(value))
+    return None

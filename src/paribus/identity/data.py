@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.utils.data import IterableDataset
 
 from paribus.identity import files, marks, objects
-from paribus.identity.grammar import label
 from paribus.identity.graph import Form, Node
 from paribus.identity.objects import NoIdentityError
 
@@ -30,7 +29,7 @@ def dataset_form(walk: Walk, dataset: Any) -> Form:
         raise NoIdentityError(dataset, "an iterable dataset has no samples to count, only a stream")
     if not isinstance(dataset, Sized):
         raise NoIdentityError(dataset, "a dataset without a length has no samples to count")
-    node = Node(label("dataset"))
+    node = Node("dataset")
     walk.enter(dataset, node)
     node.edges.append(("class", walk.at("class", type(dataset))))
     without = {*marks.of(dataset).without, *(("root",) if _holds_samples(dataset) else ())}
@@ -43,18 +42,19 @@ def dataset_form(walk: Walk, dataset: Any) -> Form:
 
 
 def _holds_samples(dataset: Any) -> bool:
-    """Say whether a dataset of torchvision has its samples, or their paths, beside the root they came from."""
+    """Say whether a dataset of torchvision holds its samples, or their paths, beside its root."""
     if not any(base.__module__.startswith("torchvision.") for base in type(dataset).__mro__):
         return False
     if isinstance(getattr(dataset, "data", None), Tensor | np.ndarray):
         return True
-    lists = [item for item in vars(dataset).values() if isinstance(item, list) and len(item) == len(dataset)]
+    size = len(dataset)
+    lists = [item for item in vars(dataset).values() if isinstance(item, list) and len(item) == size]
     return any(files.names_a_file(item[0]) for item in lists if item)
 
 
 def loader_form(walk: Walk, loader: Any) -> Form:
     """Describe a loader: its data and batches; the number of workers changes no sample."""
-    node = Node(label("loader"))
+    node = Node("loader")
     walk.enter(loader, node)
     for name in _LOADING:
         node.edges.append((name, walk.at(name, getattr(loader, name))))

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from paribus.errors import FingerprintError
-from paribus.identity.grammar import WRITERS, NotPlainError, hash128
+from paribus.identity.grammar import WRITERS, NotPlainError, hash128, refuse
 from paribus.identity.graph import Form, digest_of
 from paribus.identity.objects import NoIdentityError
 from paribus.identity.parts import covered, parts
@@ -25,6 +25,10 @@ class Fingerprint:
     digest: bytes
     label: str
     _form: Form = field(repr=False, compare=False)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # What travels to a worker is what the key needs; the words stay where they were read.
+        return Fingerprint, (self.digest, self.label, self.digest)
 
     @cached_property
     def parts(self) -> Mapping[str, str]:
@@ -46,8 +50,8 @@ def digest(value: object) -> bytes:
     Raises:
         FingerprintError: the value, or one that it refers to, cannot be told from others.
     """
-    write = WRITERS.get(type(value))
-    if write is not None:
+    write = WRITERS[type(value)]
+    if write is not refuse:
         try:
             return hash128(write(value))
         except (NotPlainError, RecursionError):
@@ -80,8 +84,12 @@ def fingerprint_module(model: nn.Module, *, contents: bool = False, name: str | 
 
 
 def _form(value: object, *, contents: bool, name: str | None) -> Form:
+    walk = Walk(contents=contents)
     try:
-        return Walk(contents=contents).form(value)
+        form = walk.form(value)
+        digest_of(form)
+        walk.remember()
+        return form
     except NoIdentityError as error:
         path = name or _label(value)
         for step in reversed(error.path):
@@ -94,5 +102,3 @@ def _form(value: object, *, contents: bool, name: str | None) -> Form:
 def _label(value: object) -> str:
     named: object = getattr(value, "__qualname__", None) or getattr(type(value), "__qualname__", "value")
     return str(named)
-
-

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from struct import Struct
+from typing import Any
 
 from xxhash import xxh3_128_digest
 
 VERSION = b"\x01"
 
-Writer = Callable[[object], bytes]
+Writer = Callable[[Any], bytes]
 
 
 class NotPlainError(Exception):
@@ -32,11 +33,22 @@ def plain(value: object) -> bytes:
     Raises:
         NotPlainError: the value, or one inside it, is of no plain type.
     """
-    try:
-        write = WRITERS[type(value)]
-    except KeyError:
-        raise NotPlainError(type(value).__name__) from None
-    return write(value)
+    return WRITERS[type(value)](value)
+
+
+def refuse(value: object) -> bytes:
+    """Stand as the writer of types that are not plain."""
+    raise NotPlainError(type(value).__name__)
+
+
+class _Writers(dict[type, Writer]):
+    """Writers by exact type; one that is not there is looked for once."""
+
+    def __missing__(self, kind: type) -> Writer:
+        from paribus.identity import foreign
+
+        self[kind] = write = foreign.writer(kind)
+        return write
 
 
 _count = Struct(">Q").pack
@@ -105,22 +117,24 @@ def _slice(value: slice) -> bytes:
     return b"L" + plain(value.start) + plain(value.stop) + plain(value.step)
 
 
-WRITERS: dict[type, Callable[..., bytes]] = {
-    type(None): lambda value: b"N",
-    bool: lambda value: b"T" if value else b"F",
-    type(...): lambda value: b"E",
-    int: integer,
-    float: lambda value: b"f" + _float(value),
-    complex: lambda value: b"c" + _complex(value.real, value.imag),
-    str: string,
-    bytes: lambda value: octets(b"b", value),
-    bytearray: lambda value: octets(b"B", bytes(value)),
-    tuple: lambda value: sequence(b"t", [plain(item) for item in value]),
-    list: lambda value: sequence(b"l", [plain(item) for item in value]),
-    set: lambda value: unordered(b"S", [plain(item) for item in value]),
-    frozenset: lambda value: unordered(b"Z", [plain(item) for item in value]),
-    dict: lambda value: mapping([(plain(key), plain(item)) for key, item in value.items()]),
-    range: _range,
-    slice: _slice,
-}
-"""The writer of every exact type that is plain; numpy's scalars join when they are first met."""
+WRITERS = _Writers(
+    {
+        type(None): lambda value: b"N",
+        bool: lambda value: b"T" if value else b"F",
+        type(...): lambda value: b"E",
+        int: integer,
+        float: lambda value: b"f" + _float(value),
+        complex: lambda value: b"c" + _complex(value.real, value.imag),
+        str: string,
+        bytes: lambda value: octets(b"b", value),
+        bytearray: lambda value: octets(b"B", bytes(value)),
+        tuple: lambda value: sequence(b"t", [plain(item) for item in value]),
+        list: lambda value: sequence(b"l", [plain(item) for item in value]),
+        set: lambda value: unordered(b"S", [plain(item) for item in value]),
+        frozenset: lambda value: unordered(b"Z", [plain(item) for item in value]),
+        dict: lambda value: mapping([(plain(key), plain(item)) for key, item in value.items()]),
+        range: _range,
+        slice: _slice,
+    }
+)
+"""The writer of every exact type that is plain."""

@@ -12,21 +12,34 @@ from dataclasses import dataclass, field
 from types import CodeType
 
 from paribus.identity.grammar import count, hash128, label, reference
+from paribus.identity.reads import Reads
 
 
 @dataclass(slots=True, eq=False)
 class Node:
-    """A value with references: what it is by itself, and its named references in order."""
+    """A value with references: of what kind it is, and its named pieces in order.
 
-    head: bytes
+    Attributes:
+        kind: what sort of value it is, a part of its form.
+        edges: its pieces by name, a part of its form.
+        text: writes it in words.
+        code: the code that it describes.
+        reads: what its description rests on; None where that cannot be told.
+        digest: 16 bytes, once it is sealed.
+        aside: what a declaration stands for, and is no part of its form.
+    """
+
+    kind: str
     edges: list[tuple[str, Form]] = field(default_factory=list)
     text: Callable[[], str] | None = None
     code: CodeType | None = None
+    reads: Reads | None = None
     digest: bytes = b""
+    aside: Form = b""
 
     def form(self, place: Callable[[Node], bytes]) -> bytes:
         """Write the node, each node it refers to as `place` puts it."""
-        pieces = [b"n", self.head, count(len(self.edges))]
+        pieces = [b"n", label(self.kind), count(len(self.edges))]
         for name, target in self.edges:
             pieces.append(label(name))
             pieces.append(target if isinstance(target, bytes) else place(target))
@@ -39,15 +52,34 @@ class Node:
 
 Form = bytes | Node
 
+KEY = "key"
+"""The name of the piece that is a key of a dict; the piece after it is what stands there."""
+
+
+def leaf(kind: str, *pieces: tuple[str, bytes]) -> bytes:
+    """Write a node that refers to no other."""
+    written = [part for name, form in pieces for part in (label(name), form)]
+    return b"".join((b"n", label(kind), count(len(pieces)), *written))
+
+
+def flat(node: Node) -> Form:
+    """Write a node as bytes where it refers to no other, as `leaf` does."""
+    pieces = [b"n", label(node.kind), count(len(node.edges))]
+    for name, target in node.edges:
+        if not isinstance(target, bytes):
+            return node
+        pieces.append(label(name))
+        pieces.append(target)
+    return b"".join(pieces)
+
 
 def digest_of(form: Form) -> bytes:
     """Hash a form, 16 bytes; every node that it reaches has its digest afterwards."""
     if isinstance(form, bytes):
         return hash128(form)
     if not form.digest:
-        sealed = _Sealed()
         for component in _components(form):
-            sealed.add(component)
+            _SEALED.add(component)
     return form.digest
 
 
@@ -69,11 +101,11 @@ def _placed(node: Node) -> bytes:
 
 
 class _Sealed:
-    """The nodes that have their digest, and those of them that lie on a cycle."""
+    """The cycles that have their digests, each once, for as long as the process lives."""
 
     def __init__(self) -> None:
-        self._cyclic: list[Node] = []
-        self._shapes: set[bytes] = set()
+        self._known: set[bytes] = set()
+        self._cycles: dict[bytes, list[list[Node]]] = {}
         self._unfolded: dict[bytes, bytes] = {}
 
     def add(self, component: list[Node]) -> None:
@@ -83,28 +115,37 @@ class _Sealed:
             own = hash128(node.form(_placed))
             # A node that unfolds to the same as one on a cycle is the same value.
             node.digest = self._unfolded.get(own, own)
-            return
-        shapes = {_shape(node) for node in component}
-        if not shapes <= self._shapes or not self._join(component):
+        elif not self._join(component):
             _seal_cycle(component)
-            self._cyclic += component
-            self._shapes |= shapes
-            self._unfolded.update((hash128(node.form(_placed)), node.digest) for node in component)
+            self._note(component)
 
     def _join(self, component: list[Node]) -> bool:
         """Take the digests of a cycle from before that this one unfolds to, if there is one."""
-        colours = _colours([*component, *self._cyclic])
-        digests = {colours[id(node)]: node.digest for node in self._cyclic}
-        if not all(colours[id(node)] in digests for node in component):
-            return False
-        for node in component:
-            node.digest = digests[colours[id(node)]]
-        return True
+        shapes = {_shape(node) for node in component}
+        for cycle in self._cycles.get(min(shapes), ()):
+            colours = _colours([*component, *cycle])
+            digests = {colours[id(node)]: node.digest for node in cycle}
+            if all(colours[id(node)] in digests for node in component):
+                for node in component:
+                    node.digest = digests[colours[id(node)]]
+                return True
+        return False
+
+    def _note(self, component: list[Node]) -> None:
+        if component[0].digest in self._known:
+            return
+        self._known.update(node.digest for node in component)
+        self._unfolded.update((hash128(node.form(_placed)), node.digest) for node in component)
+        for shape in {_shape(node) for node in component}:
+            self._cycles.setdefault(shape, []).append(component)
+
+
+_SEALED = _Sealed()
 
 
 def _shape(node: Node) -> bytes:
     """Write what nodes that unfold to the same have in common: all but where their references lead."""
-    return hash128(node.head + b"".join([label(name) for name, _ in node.edges]))
+    return hash128(node.form(lambda target: b"^"))
 
 
 def _seal_cycle(component: list[Node]) -> None:
@@ -124,9 +165,8 @@ def _seal_cycle(component: list[Node]) -> None:
             order.append(colour)
         return b"^" + count(places[colour])
 
-    forms = []
-    for colour in order:  # it grows on the way: a node has its place when it is first referred to
-        forms.append(members[colour].form(place))
+    # The order grows on the way: a node has its place when it is first referred to.
+    forms = [members[colour].form(place) for colour in order]
     whole = hash128(b"o" + count(len(forms)) + b"".join(forms))
     for node in component:
         node.digest = hash128(b"O" + whole + count(places[colours[id(node)]]))
@@ -145,14 +185,16 @@ def _colours(nodes: list[Node]) -> dict[int, bytes]:
     number = 0
     while number != (number := len(set(colours.values()))):
         colours = {
-            place: hash128(own + b"".join([t if isinstance(t, bytes) else colours[t] for t in targets[place]]))
+            place: hash128(
+                own + b"".join([t if isinstance(t, bytes) else colours[t] for t in targets[place]])
+            )
             for place, own in colours.items()
         }
     return colours
 
 
 def _components(root: Node) -> Iterator[list[Node]]:
-    """Yield strongly connected components, those referred to first (Tarjan's algorithm, without recursion)."""
+    """Yield strongly connected components, those referred to first (Tarjan, without recursion)."""
     index: dict[int, int] = {id(root): 0}
     low: dict[int, int] = {id(root): 0}
     open_nodes: list[Node] = [root]
@@ -178,7 +220,7 @@ def _components(root: Node) -> Iterator[list[Node]]:
                 parent = id(work[-1][0])
                 low[parent] = min(low[parent], low[id(node)])
             if low[id(node)] == index[id(node)]:
-                component = []
+                component: list[Node] = []
                 while not component or component[-1] is not node:
                     component.append(open_nodes.pop())
                     inside.discard(id(component[-1]))

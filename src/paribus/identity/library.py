@@ -7,7 +7,6 @@ import os
 import sys
 import sysconfig
 from functools import cache
-from types import ModuleType
 
 from paribus.identity.grammar import label
 
@@ -46,6 +45,11 @@ def is_user_module(name: str | None) -> bool:
     return _holds_user_code(name, file, name.partition(".")[0] in sys.builtin_module_names)
 
 
+def tops(kind: type) -> set[str]:
+    """Name the packages that a class and its bases come from."""
+    return {str(base.__module__).partition(".")[0] for base in kind.__mro__}
+
+
 def qualified(module: str | None, name: str) -> bytes:
     """Write the name of a piece of a library, with the library's version.
 
@@ -79,6 +83,9 @@ def _recorded_version(top: str) -> str:
         return importlib.metadata.version(names[0]) if names else "unknown"
 
 
-def describe_module(module: ModuleType) -> bytes:
-    """Write a library's module."""
-    return qualified(module.__name__, "")
+def class_name(kind: type) -> bytes:
+    """Write the name of a class of a library; Paribus's own may tell a `version` of what they do."""
+    told = getattr(kind, "version", None) if kind.__module__.startswith("paribus.") else None
+    if not isinstance(told, int):
+        return qualified(kind.__module__, kind.__qualname__)
+    return b"k" + label(kind.__module__) + label(kind.__qualname__) + label(str(told))

@@ -10,13 +10,21 @@ import logging
 import pathlib
 import random
 import re
+import typing
 from collections.abc import Callable, Iterator
-from types import AsyncGeneratorType, CoroutineType, GeneratorType, MemberDescriptorType
+from types import (
+    AsyncGeneratorType,
+    CoroutineType,
+    GeneratorType,
+    GenericAlias,
+    MemberDescriptorType,
+    UnionType,
+)
 from typing import TYPE_CHECKING, Any
 
 from paribus.identity import library, marks
-from paribus.identity.grammar import hash128, label, plain, string
-from paribus.identity.graph import Form, Node
+from paribus.identity.grammar import hash128, label, plain
+from paribus.identity.graph import KEY, Form, Node, leaf
 
 if TYPE_CHECKING:
     from paribus.identity.walk import Walk
@@ -39,14 +47,16 @@ def add_entries(walk: Walk, node: Node, entries: Any) -> Node:
     """Add the entries of a dict, by the digest of their keys."""
     keyed = [(walk.key(key), key, item) for key, item in entries.items()]
     for form, key, item in sorted(keyed, key=lambda entry: hash128(entry[0])):
-        node.edges.append(("key", form))
-        node.edges.append((f"[{key!r}]" if isinstance(key, str | int) else "item", walk.at(f"[{key!r}]", item)))
+        node.edges.append((KEY, form))
+        node.edges.append(
+            (f"[{key!r}]" if isinstance(key, str | int) else "item", walk.at(f"[{key!r}]", item))
+        )
     return node
 
 
 def partial_form(walk: Walk, value: functools.partial[Any]) -> Form:
     """Describe a partial: the function, and the arguments that it is given."""
-    node = Node(label("partial"))
+    node = Node("partial")
     walk.enter(value, node)
     node.edges.append(("function", walk.at("function", value.func)))
     for place, item in enumerate(value.args):
@@ -59,7 +69,9 @@ def partial_form(walk: Walk, value: functools.partial[Any]) -> Form:
 def object_form(walk: Walk, value: Any) -> Form:
     """Describe an instance: its class, what it holds as a builtin, and its attributes by name."""
     kind = type(value)
-    node = Node(label("object"))
+    if (named := _name_in_library(value)) is not None:
+        return named
+    node = Node("object")
     walk.enter(value, node)
     node.edges.append(("class", walk.at("class", kind)))
     payload = _payload(value)
@@ -70,6 +82,15 @@ def object_form(walk: Walk, value: Any) -> Form:
         if name not in without:
             node.edges.append((name, walk.at(name, item)))
     return node
+
+
+def _name_in_library(value: Any) -> bytes | None:
+    """Write the name of what a library calls a function, and is of a type of its own."""
+    name, module = getattr(value, "__qualname__", None), getattr(value, "__module__", None)
+    if not callable(value) or not isinstance(name, str) or not isinstance(module, str):
+        return None
+    whose = library.is_user_module(module) or library.is_user_module(type(value).__module__)
+    return None if whose else library.qualified(module, name)
 
 
 def state(value: Any) -> Iterator[tuple[str, object]]:
@@ -87,18 +108,34 @@ def state(value: Any) -> Iterator[tuple[str, object]]:
                 yield name, getattr(value, name)
 
 
-_BUILTINS = (int, float, complex, str, bytes, tuple, list, set, frozenset)
+_HEAP_TYPE = 1 << 9  # of a class statement, or made like one
+_BUILTINS: tuple[Any, ...] = (int, float, complex, str, bytes, tuple, list, set, frozenset)
 
 
 def _payload(value: Any) -> object:
     if isinstance(value, dict):
         return list(value.items()) if type(value).__name__ == "OrderedDict" else dict(value)
-    return next((base(value) for base in _BUILTINS if isinstance(value, base)), None)
+    for base in _BUILTINS:
+        if isinstance(value, base):
+            return base(value)
+    return _hidden(value)
+
+
+def _hidden(value: Any) -> object:
+    """Give what a type written in C holds besides attributes, as a copy would be made with it."""
+    built_in = next(base for base in type(value).__mro__ if not base.__flags__ & _HEAP_TYPE)
+    if built_in is object:
+        return None
+    try:
+        parts = value.__reduce_ex__(2)
+        return parts if isinstance(parts, str) else [part for part in parts[1] if part is not type(value)]
+    except Exception as error:
+        raise NoIdentityError(value, _LOCKED) from error
 
 
 def enum_form(walk: Walk, value: enum.Enum) -> Form:
     """Describe a member of an enum: the enum, and the member's name."""
-    node = Node(label("member") + string(value.name or ""))
+    node = Node("member", [("name", label(value.name or ""))])
     walk.enter(value, node)
     node.edges.append(("class", walk.at("class", type(value))))
     if value.name is None or isinstance(value, enum.Flag):
@@ -108,13 +145,15 @@ def enum_form(walk: Walk, value: enum.Enum) -> Form:
 
 def reduced_form(walk: Walk, value: Any) -> Form:
     """Describe an instance of a type written in C by the parts it would be made of again."""
+    if (named := _name_in_library(value)) is not None:
+        return named
     try:
         parts = value.__reduce_ex__(2)
     except Exception as error:
         raise NoIdentityError(value, _LOCKED) from error
     if isinstance(parts, str):
-        return library.qualified(type(value).__module__, parts)
-    node = Node(label("made"))
+        return library.qualified(getattr(value, "__module__", None) or type(value).__module__, parts)
+    node = Node("made")
     walk.enter(value, node)
     node.edges.append(("class", walk.at("class", type(value))))
     for place, part in enumerate(parts[1:]):
@@ -125,12 +164,21 @@ def reduced_form(walk: Walk, value: Any) -> Form:
 
 def pattern_form(walk: Walk, value: re.Pattern[Any]) -> Form:
     """Describe a compiled pattern by its text and flags."""
-    return label("pattern") + plain(value.pattern) + plain(int(value.flags))
+    return leaf("pattern", ("pattern", plain(value.pattern)), ("flags", plain(int(value.flags))))
+
+
+def generic_form(walk: Walk, value: Any) -> Form:
+    """Describe a parametrised type: the type, and its arguments."""
+    node = Node("generic")
+    walk.enter(value, node)
+    for place, item in enumerate((typing.get_origin(value), *typing.get_args(value))):
+        node.edges.append((str(place), walk.at(f"[{place}]", item)))
+    return node
 
 
 def logger_form(walk: Walk, value: logging.Logger) -> Form:
     """Describe a logger as nothing: what is told to a log changes no result."""
-    return label("logger")
+    return leaf("logger")
 
 
 def _no_path(walk: Walk, value: object) -> Form:
@@ -142,6 +190,7 @@ def _no_state(walk: Walk, value: object) -> Form:
 
 
 def no_random(walk: Walk, value: object) -> Form:
+    """Refuse a generator of random numbers."""
     raise NoIdentityError(value, RANDOM)
 
 
@@ -149,6 +198,7 @@ _FAMILIES: list[tuple[tuple[type, ...], Callable[..., Form]]] = [
     ((enum.Enum,), enum_form),
     ((functools.partial,), partial_form),
     ((re.Pattern,), pattern_form),
+    ((GenericAlias, UnionType), generic_form),
     ((logging.Logger, logging.LoggerAdapter), logger_form),
     ((pathlib.PurePath,), _no_path),
     ((random.Random,), no_random),
@@ -172,5 +222,3 @@ def describer(kind: type) -> Callable[..., Form]:
 
 def _has_slots(kind: type) -> bool:
     return any("__slots__" in vars(base) and vars(base)["__slots__"] for base in kind.__mro__)
-
-

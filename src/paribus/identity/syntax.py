@@ -5,15 +5,14 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import groupby
 
 from paribus.identity.grammar import count, label, plain, sequence
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-_SILENT = frozenset(
-    {"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "type_ignores"}
-)
+_SILENT = frozenset({"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "type_ignores"})
 _BODIES = ("body", "orelse", "finalbody")
 
 
@@ -33,7 +32,7 @@ class Reference:
 
 def bare(function: Function) -> Function:
     """Strip what does not run, in place, and drop what is counted by value: decorators and own defaults."""
-    for node in ast.walk(function):
+    for node in walk(function):
         if isinstance(node, ast.arg):
             node.annotation = None
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -61,11 +60,32 @@ def bare(function: Function) -> Function:
     return kind(name=function.name, args=arguments, body=function.body, decorator_list=[], lineno=0)
 
 
+def _children(node: ast.AST) -> list[ast.AST]:
+    found: list[ast.AST] = []
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if isinstance(value, ast.AST):
+            found.append(value)
+        elif isinstance(value, list):
+            found += [item for item in value if isinstance(item, ast.AST)]
+    return found
+
+
+def walk(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield a tree's nodes, the root first."""
+    stack = [node]
+    while stack:
+        yield (inner := stack.pop())
+        stack += _children(inner)
+
+
 def _running(statements: list[ast.stmt], fields: bool) -> list[ast.stmt]:
     """Keep the statements that do something; a bare annotation does, in the body of a class."""
     kept: list[ast.stmt] = []
     for node in statements:
-        if isinstance(node, ast.Pass) or (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)):
+        if isinstance(node, ast.Pass) or (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
             continue
         if isinstance(node, ast.AnnAssign):
             if fields:
@@ -80,20 +100,41 @@ def _running(statements: list[ast.stmt], fields: bool) -> list[ast.stmt]:
 
 def canonical(node: object) -> bytes:
     """Write a syntax tree: ``x``, the name of its class, and its fields that are not empty, by name."""
+    if isinstance(node, ast.JoinedStr):
+        return b"x" + label("JoinedStr") + sequence(b"l", [canonical(item) for item in _joined(node)])
     if isinstance(node, ast.AST):
-        fields = [
-            (name, value)
-            for name in node._fields
-            if name not in _SILENT and (value := getattr(node, name, None)) is not None and value != []
-        ]
-        pieces = [b"x", label(type(node).__name__), count(len(fields))]
-        for name, value in fields:
-            pieces.append(label(name))
-            pieces.append(canonical(value))
+        opening, fields = _fields(type(node))
+        pieces = [opening, b""]
+        for name, written in fields:
+            value = getattr(node, name, None)
+            if value is not None and value != []:
+                pieces.append(written)
+                pieces.append(canonical(value))
+        pieces[1] = count(len(pieces) // 2 - 1)
         return b"".join(pieces)
     if isinstance(node, list):
         return sequence(b"l", [canonical(item) for item in node])
     return label(node) if isinstance(node, str) else plain(node)
+
+
+def _fields(kind: type[ast.AST]) -> tuple[bytes, list[tuple[str, bytes]]]:
+    known = _written.get(kind)
+    if known is None:
+        fields = [(name, label(name)) for name in kind._fields if name not in _SILENT]
+        _written[kind] = known = b"x" + label(kind.__name__), fields
+    return known
+
+
+_written: dict[type, tuple[bytes, list[tuple[str, bytes]]]] = {}
+
+
+def _joined(node: ast.JoinedStr) -> Iterator[ast.expr | str]:
+    """Yield the pieces of an f-string; how its constant text is cut differs between Pythons."""
+    for constant, items in groupby(node.values, lambda item: isinstance(item, ast.Constant)):
+        if not constant:
+            yield from items
+        elif text := "".join(str(item.value) for item in items if isinstance(item, ast.Constant)):
+            yield text
 
 
 def references(function: Function, free: Iterable[str] = ()) -> list[Reference]:
@@ -118,7 +159,7 @@ class _Reader:
 
     def scope(self, function: Function, outer: list[dict[str, _Binding]]) -> None:
         body = [function.body] if isinstance(function, ast.Lambda) else function.body
-        own = {name: None for name in _parameters(function.args)} | _bindings(body)
+        own = dict.fromkeys(_parameters(function.args)) | _bindings(body)
         for node in body:
             self.visit(node, [*outer, own])
 
@@ -137,12 +178,12 @@ class _Reader:
                 self.visit(item, scopes)
         elif isinstance(node, _COMPREHENSIONS):
             targets = [name for part in node.generators for name in _bindings([part.target])]
-            for item in ast.iter_child_nodes(node):
+            for item in _children(node):
                 self.visit(item, [*scopes, dict.fromkeys(targets)])
         elif isinstance(node, ast.Import | ast.ImportFrom):
             self._import(node)
         elif not isinstance(node, ast.expr_context | ast.operator):
-            for item in ast.iter_child_nodes(node):
+            for item in _children(node):
                 self.visit(item, scopes)
 
     def _chain(self, node: ast.Attribute | ast.Name, scopes: list[dict[str, _Binding]]) -> None:
@@ -162,11 +203,15 @@ class _Reader:
     def _import(self, node: ast.Import | ast.ImportFrom) -> None:
         """Count what is imported even where only its import matters; used names find it by their binding."""
         if isinstance(node, ast.Import):
-            self.found.update(Reference(item.name, (), (0, item.name, "")) for item in node.names if item.asname is None)
+            self.found.update(
+                Reference(item.name, (), (0, item.name, "")) for item in node.names if item.asname is None
+            )
         else:
             module = "." * node.level + (node.module or "")
             for item in node.names:
-                self.found.add(Reference(f"{module}:{item.name}", (), (node.level, node.module or "", item.name)))
+                self.found.add(
+                    Reference(f"{module}:{item.name}", (), (node.level, node.module or "", item.name))
+                )
 
 
 _Binding = tuple[int, str, str] | tuple[()] | None
@@ -182,6 +227,16 @@ def _parameters(arguments: ast.arguments) -> Iterator[str]:
             yield rest.arg
 
 
+_BINDING = frozenset(
+    {
+        *(ast.Name, ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.ClassDef),
+        *(ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping),
+        *_SCOPES,
+        *_COMPREHENSIONS,
+    }
+)
+
+
 def _bindings(body: Iterable[ast.AST]) -> dict[str, _Binding]:
     """Find the names that a scope binds, without entering the scopes inside it."""
     bound: dict[str, _Binding] = {}
@@ -189,6 +244,9 @@ def _bindings(body: Iterable[ast.AST]) -> dict[str, _Binding]:
     stack = list(body)
     while stack:
         node = stack.pop()
+        if type(node) not in _BINDING:
+            stack += _children(node)
+            continue
         match node:
             case ast.Name(ctx=ast.Store() | ast.Del()):
                 bound.setdefault(node.id, None)
@@ -201,7 +259,7 @@ def _bindings(body: Iterable[ast.AST]) -> dict[str, _Binding]:
             case ast.Lambda():
                 pass
             case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
-                inner = (item for item in ast.walk(node) if isinstance(item, ast.NamedExpr))
+                inner = (item for item in walk(node) if isinstance(item, ast.NamedExpr))
                 bound |= {item.target.id: None for item in inner}
             case ast.Import():
                 for item in node.names:
@@ -209,11 +267,12 @@ def _bindings(body: Iterable[ast.AST]) -> dict[str, _Binding]:
                     bound[item.asname or top] = (0, item.name if item.asname else top, "")
             case ast.ImportFrom():
                 bound |= {
-                    item.asname or item.name: (node.level, node.module or "", item.name) for item in node.names
+                    item.asname or item.name: (node.level, node.module or "", item.name)
+                    for item in node.names
                 }
             case _:
                 bound |= dict.fromkeys(_captured(node))
-                stack.extend(ast.iter_child_nodes(node))
+                stack.extend(_children(node))
     return bound | elsewhere
 
 

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from torch.utils.hooks import RemovableHandle
 from xxhash import xxh3_128
 
 from paribus.identity import data, marks, objects
-from paribus.identity.grammar import WRITERS, integer, label, octets, plain, sequence
-from paribus.identity.graph import Form, Node
+from paribus.identity.grammar import WRITERS, NotPlainError, count, integer, label, plain, reference, sequence
+from paribus.identity.graph import Form, Node, flat, leaf
 from paribus.identity.objects import NoIdentityError
+from paribus.identity.rows import rows
 
 if TYPE_CHECKING:
     from paribus.identity.walk import Walk
 
 _PIECE = 2**26
+_Traits = tuple[tuple[str, bytes], ...]
 
 
 def _named(value: Any) -> bytes:
@@ -60,23 +64,25 @@ def tensor_form(walk: Walk, tensor: Tensor) -> Form:
         return _sparse_form(walk, tensor)
     if tensor.is_quantized or tensor.device.type == "meta":
         raise NoIdentityError(tensor, "a tensor without elements of its own")
-    return Node(_tensor_head(tensor) + octets(b"b", content_digest(tensor)), text=lambda: _shape(tensor))
+    pieces = [*_traits(tensor), ("content", reference(content_digest(tensor)))]
+    return Node("tensor", [*pieces], text=lambda: rows(tensor.detach(), content_digest))
 
 
-def _tensor_head(tensor: Tensor) -> bytes:
-    kind = str(tensor.dtype).removeprefix("torch.")
-    return label("tensor") + label(kind) + plain(tuple(tensor.shape)) + plain(tensor.requires_grad)
+def _traits(tensor: Tensor) -> _Traits:
+    return _written_traits(tensor.dtype, tensor.shape, tensor.requires_grad)
 
 
-def _shape(tensor: Tensor) -> str:
-    return f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+@lru_cache(maxsize=4096)
+def _written_traits(dtype: torch.dtype, shape: torch.Size, learns: bool) -> _Traits:
+    name = str(dtype).removeprefix("torch.")
+    return ("dtype", label(name)), ("shape", plain(tuple(shape))), ("requires_grad", plain(learns))
 
 
 def _sparse_form(walk: Walk, tensor: Tensor) -> Form:
     if tensor.layout is not torch.sparse_coo:
         raise NoIdentityError(tensor, f"a tensor of layout {tensor.layout}")
     whole = tensor.detach().coalesce()
-    node = Node(label("sparse") + plain(tuple(tensor.shape)))
+    node = Node("sparse", [("shape", plain(tuple(tensor.shape)))])
     walk.enter(tensor, node)
     node.edges += [("indices", walk.form(whole.indices())), ("values", walk.form(whole.values()))]
     return node
@@ -84,17 +90,29 @@ def _sparse_form(walk: Walk, tensor: Tensor) -> Form:
 
 def _weight_form(walk: Walk, weight: Tensor) -> Form:
     """Describe a weight: equal places are tied weights; its content only where contents count."""
-    if isinstance(weight, nn.parameter.UninitializedTensorMixin):
-        head = label("lazy weight") + label(str(weight.dtype))
-    else:
-        head = label("weight") + _tensor_head(weight)
-    node = Node(head + integer(walk.weights[id(weight)]), text=lambda: _shape(weight))
+    place = walk.weights[id(weight)]
+    shape = None if type(weight) is nn.UninitializedParameter else weight.shape
+    if not walk.contents and not weight._backward_hooks and not weight.__dict__:
+        return _template_weight(weight.dtype, shape, weight.requires_grad, place)
+    node = Node("weight", [*_weight_traits(weight.dtype, shape, weight.requires_grad, place)])
     walk.enter(weight, node)
     if walk.contents:
-        node.edges.append(("content", octets(b"b", content_digest(weight))))
-    for place, hook in enumerate((weight._backward_hooks or {}).values()):
-        node.edges.append((f"hook[{place}]", walk.at(f"hook {place}", hook)))
+        node.edges.append(("content", reference(content_digest(weight))))
+    for name, value in sorted(weight.__dict__.items()):
+        node.edges.append((f".{name}", walk.at(name, value)))
+    for number, hook in enumerate((weight._backward_hooks or {}).values()):
+        node.edges.append((f"hook[{number}]", walk.at(f"hook {number}", hook)))
     return node
+
+
+def _weight_traits(dtype: torch.dtype, shape: torch.Size | None, learns: bool, place: int) -> _Traits:
+    traits = (("dtype", label(str(dtype))),) if shape is None else _written_traits(dtype, shape, learns)
+    return (*traits, ("place", integer(place)))
+
+
+@lru_cache(maxsize=65536)
+def _template_weight(dtype: torch.dtype, shape: torch.Size | None, learns: bool, place: int) -> bytes:
+    return leaf("weight", *_weight_traits(dtype, shape, learns, place))
 
 
 _HOOKS = (
@@ -106,51 +124,94 @@ _HOOKS = (
 _BOOKKEEPING = frozenset(vars(nn.Module())) | {
     "_flat_weights",
     "_flat_weight_refs",
-    "_version",
     marks.ATTRIBUTE,
 }
 
 
 def module_form(walk: Walk, module: nn.Module) -> Form:
-    """Describe a module: its class, its tree in the order of registration, weights, buffers, hooks, attributes.
+    """Describe a module: class, tree in the order of registration, weights, buffers, hooks, attributes.
 
     Whether it stands in training mode, and its gradients, are not its identity.
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise NoIdentityError(module, "a scripted module hides its code; give the module it was made of")
-    own = module.__dict__
-    node = Node(label("module"))
+    simple = _simple_form(walk, module, module.__dict__)
+    if simple is not None:
+        return simple
+    node = Node("module")
     walk.enter(module, node)
-    _register(walk, module)
-    edges, without = node.edges, marks.of(module).without
+    if id(module) not in walk.modules:
+        _register(walk, module)
+    own, edges, without = module.__dict__, node.edges, marks.of(module).without
     edges.append(("class", walk.at("class", type(module))))
     for name, child in own["_modules"].items():
         if name not in without:
             edges.append((name, walk.at(name, child)))
     for name, weight in own["_parameters"].items():
-        edges.append((name, walk.at(name, weight)))
+        edges.append((name, b"N" if weight is None else _weight_form(walk, weight)))
     fleeting = own["_non_persistent_buffers_set"]
     for name, buffer in own["_buffers"].items():
         if name not in without:
             edges.append((f"{name}, fleeting" if name in fleeting else name, walk.at(name, buffer)))
-    for name, value in sorted(item for item in own.items() if item[0] not in _BOOKKEEPING):
+    for name in sorted(own.keys() - _BOOKKEEPING):
         if name not in without:
-            edges.append((f".{name}", walk.at(name, value)))
+            edges.append((f".{name}", walk.at(name, own[name])))
+    if any(map(own.__getitem__, _HOOKS)):
+        _add_hooks(walk, own, edges)
+    return flat(node)
+
+
+def _simple_form(walk: Walk, module: nn.Module, own: dict[str, Any]) -> bytes | None:
+    """Write a module without children, buffers, hooks and declarations; most modules are such.
+
+    It is what `module_form` writes, sooner; None where the module is not simple.
+    """
+    if walk.contents or walk.reading_files or own["_modules"] or own["_buffers"]:
+        return None
+    if marks.ATTRIBUTE in own or any(map(own.__getitem__, _HOOKS)):
+        return None
+    if id(module) not in walk.modules:
+        _register(walk, module)
+    attributes = _attributes(tuple(own))
+    forms = [walk.at("class", type(module))]
+    weights = own["_parameters"].values()
+    forms += [b"N" if weight is None else _weight_form(walk, weight) for weight in weights]
+    try:
+        forms += [WRITERS[type(own[name])](own[name]) for name, _ in attributes]
+    except NotPlainError:
+        return None
+    names = [label("class"), *map(label, own["_parameters"]), *(written for _, written in attributes)]
+    pieces = [b"n", label("module"), count(len(forms))]
+    for name, form in zip(names, forms, strict=True):
+        if not isinstance(form, bytes):
+            return None
+        pieces += (name, form)
+    return b"".join(pieces)
+
+
+@lru_cache(maxsize=4096)
+def _attributes(names: tuple[str, ...]) -> list[tuple[str, bytes]]:
+    return [(name, label(f".{name}")) for name in sorted({*names} - _BOOKKEEPING)]
+
+
+def _add_hooks(walk: Walk, own: dict[str, Any], edges: list[tuple[str, Form]]) -> None:
     for family in _HOOKS:
         for place, hook in enumerate(own[family].values()):
             edges.append((f"{family[1:-1]}[{place}]", walk.at(f"{family[1:-1]} {place}", hook)))
-    return node
 
 
 def _register(walk: Walk, module: nn.Module) -> None:
     """Number the weights from here on, before any is met as an attribute of something."""
     stack = [module]
     while stack:
-        own = stack.pop().__dict__
+        inner = stack.pop()
+        walk.modules.add(id(inner))
+        own = inner.__dict__
         for weight in own["_parameters"].values():
             if weight is not None:
                 walk.weights.setdefault(id(weight), len(walk.weights))
-        stack.extend(child for child in own["_modules"].values() if child is not None)
+        children = own["_modules"].values()
+        stack.extend(child for child in children if child is not None and id(child) not in walk.modules)
 
 
 def _no_generator(walk: Walk, value: object) -> Form:
@@ -159,11 +220,14 @@ def _no_generator(walk: Walk, value: object) -> Form:
 
 def describer(kind: type) -> Callable[..., Form] | None:
     """Choose how values of one of torch's types are described; None where as any other."""
-    families: list[tuple[type, Callable[..., Form]]] = [
-        (Tensor, tensor_form),
-        (nn.Module, module_form),
-        (DataLoader, data.loader_form),
-        (Dataset, data.dataset_form),
-        (torch.Generator, _no_generator),
-    ]
-    return next((describe for family, describe in families if issubclass(kind, family)), None)
+    return next((describe for family, describe in _FAMILIES if issubclass(kind, family)), None)
+
+
+_FAMILIES: list[tuple[type, Callable[..., Form]]] = [
+    (Tensor, tensor_form),
+    (nn.Module, module_form),
+    (DataLoader, data.loader_form),
+    (Dataset, data.dataset_form),
+    (torch.Generator, _no_generator),
+    (RemovableHandle, lambda walk, value: leaf("handle")),
+]
