@@ -16,7 +16,7 @@ import torch
 from torch.utils.data import default_collate
 
 from paribus.analysis import Factor, Table, compare
-from paribus.engine.checkpoint import Checkpoint, checkpoint
+from paribus.engine.checkpoint import Checkpoint, Replayer
 from paribus.engine.configuration import Configuration, Data, Resolver, base_configuration
 from paribus.engine.data import load, named_splits
 from paribus.engine.designs import Cell, expand, read
@@ -28,6 +28,7 @@ from paribus.engine.journal import Journal
 from paribus.engine.ledger import read_parts, stops_by_family
 from paribus.engine.model import read_model, torch_dtype
 from paribus.engine.objective import choose
+from paribus.engine.pairs import compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.plan import Plan
 from paribus.engine.progress import metered
 from paribus.engine.reading import (
@@ -44,7 +45,7 @@ from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.base import Design
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
 from paribus.loggers import Logger, Schedule
-from paribus.store import Store
+from paribus.store import Record, Store
 
 if TYPE_CHECKING:
     import polars as pl
@@ -150,14 +151,15 @@ class Experiment:
             budget=budget,
         )
         self.cells = distinct(expand(read(interventions), base, Resolver()))
-        check_optimizers(self.cells)
         self.store = Store.open(store or os.environ.get("PARIBUS_STORE") or ".paribus")
+        metrics = self.logger.metrics()
         self._session = Session(
             [cell.configuration for cell in self.cells],
-            [(metric, metric.digest.hex()) for metric in self.logger.metrics()],
+            [(metric, metric.digest.hex()) for metric in metrics if metric.pair is None],
             self.store,
             sum(cell.control for cell in self.cells),
             read_checkpoints(checkpoints),
+            list_pairs(self.cells, [metric for metric in metrics if metric.pair is not None]),
         )
 
     @cached_property
@@ -195,7 +197,7 @@ class Experiment:
         Args:
             executor: ``"serial"``, ``"joblib"``, or an executor. The bits do not depend on it.
             workers: Processes of the executor; ``None``: one per core.
-            plot: Whether curves of every metric are drawn into ``figures``.
+            plot: Whether curves of every metric are drawn into ``figures``, as PNG and CSV.
             figures: Folder of the figures.
             save_every: Seconds after which the progress of a long segment is saved.
             progress: Whether a progress bar, and the summary at the end, are shown.
@@ -207,7 +209,8 @@ class Experiment:
         """
         began = time.perf_counter()
         chosen = choose_executor(executor, workers)
-        plan = self._session.sound_plan()
+        plan, records = self._session.sound_plan()
+        after = plan
         outcomes: list[Any] = []
         tasks = plan.tasks()
         if tasks:
@@ -217,9 +220,12 @@ class Experiment:
                 outcomes = execute(
                     tasks, plan.states, journal, self.work, chosen, meter.advance, meter.settled
                 )
-        after, known = self._known()
+            after, records = self._session.plan()
+        pairs, replayed = self._compute_pairs(after, records)
+        known = self._histories(after, records)
         diverged = sum(history.status == "diverged" for history in known)
         summary = summarise(plan, after, outcomes, diverged, began)
+        summary = replace(summary, pairs=pairs, replayed=replayed)
         if plot:
             summary = replace(summary, files=self._draw(Path(figures)))
         if progress:
@@ -260,6 +266,11 @@ class Experiment:
     def results(self) -> pl.DataFrame:
         """Return one row per learner: status, levels, and the scalar metrics at the last step."""
         return results_frame(self.cells, self._known()[1])
+
+    def pairs(self) -> pl.DataFrame:
+        """Return one row per value of the pair metrics: metric, learner, other, step, name, value."""
+        pairs = self._session.pairs
+        return pair_frame(pairs, self.store.records(pair.key for pair in pairs))
 
     def compare(self, metric: str, **options: Any) -> Table:
         """Compare each treatment with its control, all seeds equal.
@@ -319,23 +330,48 @@ class Experiment:
         return fingerprint(self._datasets, name="data")
 
     def _check_before_training(self) -> None:
-        """Refuse data that changed since the experiment was written; try one step, and watch it."""
+        """Refuse data that changed and optimizers that cannot be made; try one step, and watch it.
+
+        Not at construction: making an optimizer costs torch seconds of imports, and a cached experiment none.
+        """
         planned = self.cells[0].configuration.fingerprints()["data"].digest
         if self._data_fingerprint().digest != planned:
             raise DataError(
                 "data: it was changed after the experiment was written, and the keys name what it was; "
                 "write the Experiment again"
             )
+        check_optimizers(self.cells)
         names = self.audit()
         if names:
             warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=3)
 
     def _known(self) -> tuple[Plan, list[History]]:
         plan, records = self._session.plan()
-        return plan, histories(self.cells, plan, records, self._session.digests)
+        return plan, self._histories(plan, records)
+
+    def _histories(self, plan: Plan, records: Mapping[str, Record]) -> list[History]:
+        pairs = self._session.pairs
+        extra = control_rows(pairs, self.store.records(pair.key for pair in pairs))
+        return histories(self.cells, plan, records, self._session.digests, extra)
+
+    def _compute_pairs(self, plan: Plan, records: Mapping[str, Record]) -> tuple[int, int]:
+        """Compute what is missing of the pair metrics; return how many values, and how many replays."""
+        missing = self._session.missing_pairs()
+        if not missing:
+            return 0, 0
+        replayer = self._replayer(plan, records)
+        lost = compute_pairs(missing, self.cells, self.work, self.store, replayer)
+        return len(missing) - lost, replayer.replayed
+
+    def _replayer(self, plan: Plan, records: Mapping[str, Record]) -> Replayer:
+        return Replayer(self.work, self.store, plan.states, stops_by_family(records))
+
+    def _metrics(self, columns: Sequence[str]) -> list[str]:
+        levels = {column for factor in self.factors for column in factor.columns}
+        return [name for name in columns if name not in _NO_METRIC and name not in levels]
 
     def _check_metric(self, metric: str, columns: Sequence[str]) -> None:
-        known = [name for name in columns if name not in _NO_METRIC and "." not in name]
+        known = self._metrics(columns)
         if metric not in known:
             raise AnalysisError(
                 f"{metric!r} was not recorded {suggest(metric, known)}; run the experiment, or name another"
@@ -345,10 +381,10 @@ class Experiment:
         from paribus.plotting import curves
 
         frame, files = self.frame(), []
-        scalars = [name for name in frame.columns if "/" in name and frame.schema[name].is_float()]
-        for metric in scalars:
+        for metric in (name for name in self._metrics(frame.columns) if frame.schema[name].is_float()):
             stem = folder / metric.replace("/", "-")
-            files += [str(path) for path in curves(frame, metric, self.factors).save(stem)]
+            figure = curves(frame, metric, self.factors)
+            files += [str(path) for path in figure.save(stem, formats=("png", "csv"))]
         return tuple(files)
 
 
@@ -409,11 +445,8 @@ class Learner:
             ConfigurationError: The step is not on this run.
             ExecutionError: The run diverged or failed before the step.
         """
-        exp = self.experiment
-        plan, records = exp._session.plan()
-        at = self.configuration.total if step is None else step
-        stops = stops_by_family(records).get(self.configuration.family, [])
-        return checkpoint(self.configuration, at, exp.work, exp.store, plan.states, stops)
+        replayer = self.experiment._replayer(*self.experiment._session.plan())
+        return replayer.at(self.configuration, self.configuration.total if step is None else step)
 
     def __repr__(self) -> str:
         levels = ", ".join(f"{name}={value!r}" for name, value in self.levels.items())

@@ -100,6 +100,9 @@ class MLP(nn.Sequential):
         super().__init__(layers)
 
 
+Lenet5 = LeNet5  # as the people who asked for this write it
+
+
 def _refuse_empty(model: str, **sizes: int) -> None:
     for name, size in sizes.items():
         if size < 1:

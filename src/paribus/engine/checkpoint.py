@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
@@ -17,6 +18,8 @@ from paribus.engine.training import make_optimizer, train
 from paribus.engine.work import Task, Work
 from paribus.errors import ConfigurationError, CorruptObjectError, ExecutionError
 from paribus.store import Store
+
+_HELD = 32
 
 
 @final
@@ -35,49 +38,94 @@ class Checkpoint:
     step: int
 
 
-def checkpoint(
-    configuration: Configuration,
-    step: int,
-    work: Work,
-    store: Store,
-    states: Mapping[str, str],
-    stops: Sequence[int],
-) -> Checkpoint:
-    """Return a learner at a step: from the store, or replayed from the nearest stored state before it.
+@final
+class Replayer:
+    """Gives any learner at any step: from the store, or replayed from the nearest state before it.
 
     Args:
-        configuration: The learner.
-        step: Optimizer steps taken, from 0 to the learner's total.
         work: What all learners share.
         store: Where states are.
         states: Digests of the stored states by key.
-        stops: Steps at which the store holds states of the family.
+        stops: For each family, the steps at which the store holds states of it.
+    """
+
+    def __init__(
+        self, work: Work, store: Store, states: Mapping[str, str], stops: Mapping[bytes, Sequence[int]]
+    ) -> None:
+        self._work = work
+        self._store = store
+        self._states = states
+        self._stops = stops
+        # Learners are asked for at one step after another, and share controls.
+        self._held: OrderedDict[str, State] = OrderedDict()
+        self._steps_held: dict[bytes, set[int]] = {}
+        self.replayed = 0
+
+    def at(self, configuration: Configuration, step: int) -> Checkpoint:
+        """Return a learner at a step.
+
+        Args:
+            configuration: The learner.
+            step: Optimizer steps taken, from 0 to the learner's total.
+
+        Raises:
+            ConfigurationError: The step is not on the run.
+            ExecutionError: The replay failed or diverged before the step.
+        """
+        if not 0 <= step <= configuration.total:
+            raise ConfigurationError(
+                f"checkpoint: step={step} is not on this run; expected 0 to {configuration.total}"
+            )
+        start, state = self._nearest(configuration, step)
+        if state is None or start < step:
+            self.replayed += 1
+            state = replay(configuration, step, self._work, start, state)
+        self._hold(configuration, state)
+        return _assembled(configuration, self._work, state)
+
+    def _nearest(self, configuration: Configuration, step: int) -> tuple[int, State | None]:
+        """Return the latest sound state up to a step."""
+        family = configuration.family
+        known = {*self._stops.get(family, ()), *self._steps_held.get(family, ())}
+        for stop in sorted((s for s in known if s <= step), reverse=True):
+            key = configuration.key(stop)
+            if key in self._held:
+                return stop, self._held[key]
+            if key in self._states:
+                try:
+                    return stop, State.from_bytes(self._store.get(self._states[key]))
+                except CorruptObjectError as error:
+                    warnings.warn(f"{error}; the state at step {stop} is computed again", stacklevel=4)
+        return 0, None
+
+    def _hold(self, configuration: Configuration, state: State) -> None:
+        self._held[configuration.key(state.step)] = state
+        self._steps_held.setdefault(configuration.family, set()).add(state.step)
+        while len(self._held) > _HELD:
+            self._held.popitem(last=False)
+
+
+def replay(
+    configuration: Configuration, stop: int, work: Work, start: int = 0, state: State | None = None
+) -> State:
+    """Train a learner to a step once more, and write nothing.
+
+    Args:
+        configuration: The learner.
+        stop: The step to reach.
+        work: What all learners share.
+        start: The step to start from.
+        state: The state there; ``None`` where weights are drawn.
 
     Raises:
-        ConfigurationError: The step is not on the run.
         ExecutionError: The replay failed or diverged before the step.
     """
-    if not 0 <= step <= configuration.total:
-        raise ConfigurationError(
-            f"checkpoint: step={step} is not on this run; expected 0 to {configuration.total}"
-        )
-    known = [s for s in sorted(stops, reverse=True) if s <= step and configuration.key(s) in states]
-    state, start = _nearest({s: states[configuration.key(s)] for s in known}, store)
-    for stop in [*(edge for edge in configuration.edges() if start < edge < step), step]:
-        if stop > start or state is None:
-            state = _replayed(configuration, start, stop, work, state)
-            start = stop
-    return _assembled(configuration, work, state)
-
-
-def _nearest(digests: Mapping[int, str], store: Store) -> tuple[State | None, int]:
-    """Return the first of some states that is sound, and its step."""
-    for step, digest in digests.items():
-        try:
-            return State.from_bytes(store.get(digest)), step
-        except CorruptObjectError as error:
-            warnings.warn(f"{error}; the state at step {step} is computed again", stacklevel=4)
-    return None, 0
+    for edge in [*(edge for edge in configuration.edges() if start < edge < stop), stop]:
+        if edge > start or state is None:
+            state = _replayed(configuration, start, edge, work, state)
+            start = edge
+    assert state is not None  # the last edge is the stop, so there is one
+    return state
 
 
 def _replayed(configuration: Configuration, start: int, stop: int, work: Work, state: State | None) -> State:
@@ -85,14 +133,13 @@ def _replayed(configuration: Configuration, start: int, stop: int, work: Work, s
     end, outcome = train(Task(configuration.key(stop), parent, start, stop, configuration, {}), work, state)
     if end is None:
         what = outcome.error or f"the run diverged at step {outcome.step}"
-        raise ExecutionError(f"checkpoint: step {stop} cannot be reached: {what}")
+        raise ExecutionError(f"replay: step {stop} cannot be reached: {what}")
     return end
 
 
-def _assembled(configuration: Configuration, work: Work, state: State | None) -> Checkpoint:
+def _assembled(configuration: Configuration, work: Work, state: State) -> Checkpoint:
     numerics = configuration.numerics
     model = work.model.blank().to(torch.device(numerics.device), torch_dtype(numerics.dtype)).train()
     optimizer = make_optimizer(model, configuration.optimizer)
-    if state is not None:
-        restore(state, model, optimizer)
-    return Checkpoint(model, optimizer, 0 if state is None else state.step)
+    restore(state, model, optimizer)
+    return Checkpoint(model, optimizer, state.step)

@@ -11,22 +11,22 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, final
 
 import xxhash
 
+from paribus.engine.keys import event_bytes, state_key
+from paribus.engine.once import once
 from paribus.identity import Fingerprint, digest
 from paribus.interventions.base import Edit, HyperparameterIntervention, Intervention, TimedIntervention
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
 
 FINGERPRINTED = ("model", "data", "objective", "code")
 _STATIC = (*FINGERPRINTED, "optimizer", "seeds", "training", "numerics")
-_STATE_TAG = b"paribus-state-1"
 
 
 @final
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Component:
     """A part of a configuration with its digest (16 bytes)."""
 
@@ -37,6 +37,11 @@ class Component:
     def of(cls, value: object) -> Component:
         """Digest a value."""
         return cls(value, value.digest if isinstance(value, Fingerprint) else digest(value))
+
+    @once
+    def text(self) -> str:
+        """The component in a manifest."""
+        return _json({"digest": self.digest.hex(), "value": describe(self.value)})
 
 
 @final
@@ -72,7 +77,7 @@ class Event:
     def restricted(self, step: int) -> bytes:
         """Return the bytes of this event as the steps before ``step`` see it."""
         stop = step if self.stop is None else min(self.stop, max(step, 0))
-        return self.digest + self.start.to_bytes(8, "big", signed=True) + stop.to_bytes(8, "big", signed=True)
+        return event_bytes(self.digest, self.start, stop)
 
 
 @final
@@ -118,19 +123,19 @@ class Configuration:
         value: Numerics = self.components["numerics"].value
         return value
 
-    @property
+    @once
     def steps_per_epoch(self) -> int:
         """Steps in one epoch, the last smaller batch included."""
         data: Data = self.components["data"].value
         return math.ceil(data.samples / self.training.batch_size)
 
-    @cached_property
+    @once
     def total(self) -> int:
         """Length of the run in steps."""
         budget: Budget = self.components["budget"].value
         return budget.total(self.steps_per_epoch)
 
-    @cached_property
+    @once
     def family(self) -> bytes:
         """Digest of what all states of the trajectory have in common (16 bytes)."""
         parts = [self.components[name].digest for name in _STATIC]
@@ -143,13 +148,12 @@ class Configuration:
         """Return the key (32 hex digits) of the state at a step; of the last one, the learner's key."""
         return self._final_key if step is None or step == self.total else self._key(step)
 
-    @cached_property
+    @once
     def _final_key(self) -> str:
         return self._key(self.total)
 
     def _key(self, at: int) -> str:
-        events = b"".join(event.restricted(at) for event in self.timeline if event.start < at)
-        return xxhash.xxh3_128_hexdigest(_STATE_TAG + self.family + at.to_bytes(8, "big") + events)
+        return state_key(self.family, at, (e.restricted(at) for e in self.timeline if e.start < at))
 
     def edges(self) -> list[int]:
         """Return the steps in ``(0, total]`` at which a segment of this run ends, ascending."""
@@ -157,6 +161,11 @@ class Configuration:
             return [self.total]
         marks = {mark for event in self.timeline for mark in (event.start, event.stop) if mark is not None}
         return sorted(mark for mark in marks | {self.total} if 0 < mark <= self.total)
+
+    @property
+    def late(self) -> tuple[Event, ...]:
+        """The events that begin after the last step, and so never happen."""
+        return tuple(event for event in self.timeline if event.start >= self.total)
 
     def active(self, step: int) -> tuple[Event, ...]:
         """Return the events whose span holds a step."""
@@ -167,21 +176,12 @@ class Configuration:
     def manifest(self, step: int) -> str:
         """Write the restricted configuration as canonical JSON: what a hit is compared with."""
         events = [e for e in self.timeline if e.start < step]
-        document = {
-            "components": {
-                name: {
-                    "digest": self.components[name].digest.hex(),
-                    "value": describe(self.components[name].value),
-                }
-                for name in _STATIC
-            },
-            "family": self.family.hex(),
-            "step": step,
-            "timeline": [
-                {"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events
-            ],
-        }
-        return json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        components = ",".join(f'"{name}":{self.components[name].text}' for name in sorted(_STATIC))
+        timeline = [{"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events]
+        return (
+            f'{{"components":{{{components}}},"family":"{self.family.hex()}",'
+            f'"step":{step},"timeline":{_json(timeline)}}}'
+        )
 
 
 def identity_of(manifest: str) -> object:
@@ -194,6 +194,10 @@ def identity_of(manifest: str) -> object:
         document["step"],
         [event["bytes"] for event in document["timeline"]],
     )
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def describe(value: object) -> Any:

@@ -19,9 +19,10 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default_collate
 
-from paribus.engine.nested import cast, map_tensors, tensors_of
+from paribus.engine.nested import cast, leaves_of, map_tensors, tensors_of
 from paribus.errors import DataError
 from paribus.identity import derive_seed, generator
+from paribus.interventions.base import check_count
 from paribus.interventions.settings import Seeds
 
 EVALUATION_BATCH = 1024
@@ -227,10 +228,15 @@ class _Seeded(Dataset[Any]):
 def drawing_from(seed: int) -> Iterator[None]:
     """Seed the global generators of Python, NumPy and torch's CPU, and put them back afterwards."""
     with preserved_draws():
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        torch.default_generator.manual_seed(seed)
+        seed_draws(seed)
         yield
+
+
+def seed_draws(seed: int) -> None:
+    """Seed the global generators of Python, NumPy and torch's CPU."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.default_generator.manual_seed(seed)
 
 
 @contextmanager
@@ -255,8 +261,10 @@ def load(name: str, dataset: Any, *, memory: int, workers: int) -> Source:
         workers: Processes that read it where it is streamed.
 
     Raises:
+        ConfigurationError: The workers are no whole number.
         DataError: A sample is no tensor, number, or nested structure of them.
     """
+    check_count("Experiment", "loaders", workers)
     if type(dataset) is TensorDataset:
         return InMemory(tuple(dataset.tensors))
     if isinstance(dataset, Subset) and type(dataset.dataset) is TensorDataset:
@@ -264,22 +272,33 @@ def load(name: str, dataset: Any, *, memory: int, workers: int) -> Source:
         return InMemory(tuple(t.index_select(0, indices) for t in dataset.dataset.tensors))
     first = _collated(name, [dataset[0]])
     size = sum(t.numel() * t.element_size() for t in tensors_of(first)) * len(dataset)
-    if size > memory or _draws_random_numbers(name, dataset):
+    gathered = all(isinstance(leaf, torch.Tensor) for leaf in leaves_of(first))  # words are not
+    if size > memory or not gathered or _draws_random_numbers(name, dataset):
         return Streamed(dataset, workers)
     return InMemory(_collated(name, [dataset[index] for index in range(len(dataset))]))
 
 
 def _draws_random_numbers(name: str, dataset: Any) -> bool:
-    """Read a few samples under two seeds each, and see whether they differ or any generator moves."""
+    """Read a few samples under two seeds each, and see whether they differ or any generator moves.
+
+    Raises:
+        DataError: A sample differs under one seed.
+    """
     places = sorted({round(i * (len(dataset) - 1) / (_PROBED_ITEMS - 1)) for i in range(_PROBED_ITEMS)})
     readings = []
-    for seed in (1, 2):
+    moved = False
+    for seed in (1, 2, 1):
         with drawing_from(seed):
             before = _generator_states()
             readings.append([_collated(name, [dataset[index]]) for index in places])
-            if _generator_states() != before:
-                return True
-    return not all(_equal(a, b) for a, b in zip(*readings, strict=True))
+            moved = moved or _generator_states() != before
+    first, other, again = readings
+    if not all(map(_equal, first, again)):
+        raise DataError(
+            f"{name}: a sample differs each time it is read, whatever the seed; draw from the generators "
+            "of torch, NumPy or Python, which are seeded for each sample, and not from a generator of its own"
+        )
+    return moved or not all(map(_equal, first, other))
 
 
 def _generator_states() -> tuple[object, ...]:

@@ -74,7 +74,8 @@ def read(entries: Design | Iterable[Design]) -> Product:
     Raises:
         LevelError: An entry is no design, or a factor has two controls.
     """
-    listed = [entries] if isinstance(entries, Design) else list(entries)
+    alone = isinstance(entries, Design) or not isinstance(entries, Iterable)
+    listed: list[object] = [entries] if alone else list(entries)  # type: ignore[arg-type]
     factors: dict[object, list[Design]] = {}
     for entry in listed:
         if not isinstance(entry, Design):

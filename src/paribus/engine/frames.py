@@ -43,16 +43,30 @@ class History:
 
 
 def histories(
-    cells: Sequence[Cell], plan: Plan, records: Mapping[str, Record], digests: Mapping[str, str]
+    cells: Sequence[Cell],
+    plan: Plan,
+    records: Mapping[str, Record],
+    digests: Mapping[str, str],
+    extra: Mapping[int, Mapping[int, Mapping[str, Any]]],
 ) -> list[History]:
-    """Gather what the store's records say of each learner."""
+    """Gather what the store's records say of each learner.
+
+    Args:
+        cells: The learners.
+        plan: Their paths, and the steps at which metrics are theirs.
+        records: What the store holds of their trajectories.
+        digests: The digest of each metric by name, in hex.
+        extra: Values of pair metrics, by learner and step.
+    """
     gathered = []
     known = by_state(records)
-    for cell, learner, due in zip(cells, plan.learners, plan.due, strict=True):
+    for index, (cell, learner, due) in enumerate(zip(cells, plan.learners, plan.due, strict=True)):
         configuration = cell.configuration
-        keys = [plan.segments[index].key for index in learner.path]
+        keys = [plan.segments[place].key for place in learner.path]
         status, told = _status([records[key] for key in keys if key in records], known.get(learner.key))
         rows = learner_rows([known[k] for k in (configuration.key(0), *keys) if k in known], due, digests)
+        for step, values in extra.get(index, {}).items():
+            rows.setdefault(step, {}).update(values)
         error, traceback = (
             (told.get("error", ""), told.get("traceback", "")) if status == "failed" else ("", "")
         )
@@ -60,7 +74,7 @@ def histories(
             History(
                 learner.key,
                 status,
-                rows,
+                dict(sorted(rows.items())),
                 configuration.total,
                 configuration.steps_per_epoch,
                 error,
@@ -72,11 +86,12 @@ def histories(
 
 def _status(found: Sequence[Record], last: Record | None) -> tuple[str, Mapping[str, Any]]:
     """Tell how a learner ended, from the records on its path and the one that knows its last state."""
-    for wanted in ("diverged", "failed"):
-        for record in found:
-            if record.status == wanted:
-                body: Any = record.body
-                return wanted, body
+    if last is None or last.status != "done":  # what failed on the way and was passed since is no failure
+        for wanted in ("diverged", "failed"):
+            for record in found:
+                if record.status == wanted:
+                    body: Any = record.body
+                    return wanted, body
     if last is None:
         return "missing", {}
     told: Any = last.body

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import torch
+from torch import nn
 
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import preserved_draws
@@ -13,7 +14,7 @@ from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.training import make_optimizer, numerics
 from paribus.engine.work import Work
-from paribus.errors import ParibusError
+from paribus.errors import ConfigurationError, ParibusError
 from paribus.identity.audit import calls_made, outside
 
 
@@ -25,14 +26,15 @@ def try_step(work: Work, configuration: Configuration) -> None:
     """Take the first step of a learner on a model of its own.
 
     Raises:
+        ConfigurationError: The factory gives the same weights each time.
         ObjectiveError: The loss cannot be minimised.
     """
     with numerics(configuration.numerics), preserved_draws():
         device, dtype = torch.device(configuration.numerics.device), torch_dtype(configuration.numerics.dtype)
         model = work.model.build(configuration.seeds.init).to(device, dtype).train()
+        _refuse_shared(model, work.model.blank())
         source = work.splits["train"].placed(device, dtype)
         batch = next(iter(source.training(configuration.seeds, configuration.training.batch_size, 0, 1)))
-        optimizer = make_optimizer(model, configuration.optimizer)
         try:
             loss = work.objective.loss(model, cast(batch, device, dtype))
         except ParibusError:
@@ -40,8 +42,19 @@ def try_step(work: Work, configuration: Configuration) -> None:
         except Exception:  # of this learner, and recorded when its turn comes: it stops nobody else
             return
         check_loss(loss)
+        optimizer = make_optimizer(model, configuration.optimizer)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+
+
+def _refuse_shared(model: nn.Module, other: nn.Module) -> None:
+    theirs = set(map(id, other.parameters()))
+    shared = [name for name, parameter in model.named_parameters() if id(parameter) in theirs]
+    if shared:
+        raise ConfigurationError(
+            f"model: the factory gives the same parameter {shared[0]!r} each time, and all learners would "
+            "train it; make a new module each time it is called, or give the module itself with weights='keep'"
+        )
 
 
 def uncovered(work: Work, configuration: Configuration) -> list[str]:

@@ -76,7 +76,7 @@ def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> No
         if record.manifest != wanted and identity_of(record.manifest) != identity_of(wanted):
             raise StoreError(
                 f"Store: the record {segment.key} belongs to another configuration of equal key; "
-                "discard it with `paribus discard`, or use another store"
+                "use another store for this experiment"
             )
 
 
@@ -110,23 +110,26 @@ def record_of(
         earlier: The store's present record of the key.
     """
     metrics: dict[str, Any] = {}
+    start, seconds = task.start, outcome.seconds
     references = {**parts, **({} if outcome.state is None else {"state": outcome.state})}
     if earlier is not None and earlier.status != "failed":
         earlier_body: Any = earlier.body
         if outcome.status == "failed":  # in a replay for a new metric: the run itself stays what it was
             told = {"error": outcome.error, "traceback": outcome.traceback}
             return replace(earlier, body={**earlier_body, **told})
+        if task.start == task.stop:  # evaluated, not trained: the segment itself stays what it was
+            start, seconds = earlier_body["start"], earlier_body["seconds"]
         metrics.update(earlier_body["metrics"])
         references = {**earlier.references, **references}
     for name, rows in outcome.rows.items():
         metrics[digests[name]] = merged(metrics.get(digests[name]), {"name": name, **rows})
     steps = {step for rows in metrics.values() for step in rows["steps"]}
     body: Any = {
-        "start": task.start,
+        "start": start,
         "stop": task.stop,
         "step": outcome.step,
         "finite": outcome.finite,
-        "seconds": outcome.seconds,
+        "seconds": seconds,
         "error": outcome.error,
         "traceback": outcome.traceback,
         "metrics": metrics,
@@ -183,4 +186,4 @@ def learner_rows(
             for step, values in rows_of(recording) if recording else ():
                 if step in wanted:
                     rows.setdefault(step, {}).update(values)
-    return dict(sorted(rows.items()))
+    return rows

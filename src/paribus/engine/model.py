@@ -11,7 +11,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from paribus.engine.data import drawing_from
+from paribus.engine.data import drawing_from, preserved_draws, seed_draws
 from paribus.errors import ConfigurationError
 from paribus.identity import Fingerprint, derive_seed, fingerprint, fingerprint_module
 
@@ -48,10 +48,11 @@ class Template(ModelSource):
     def build(self, seed: int) -> nn.Module:
         """Copy the module and let each submodule reset its own parameters."""
         model = self.blank()
-        for name, module in reversed(list(model.named_modules())):
-            reset = reset_of(module)
-            if reset is not None:
-                with drawing_from(derive_seed(seed, "init", name)):
+        with preserved_draws():
+            for name, module in reversed(list(model.named_modules())):
+                reset = reset_of(module)
+                if reset is not None:
+                    seed_draws(derive_seed(seed, "init", name))
                     reset()
         return model
 

@@ -15,20 +15,26 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> 
     if isinstance(tree, Mapping):
         return {name: map_tensors(function, value) for name, value in tree.items()}
     if isinstance(tree, tuple | list):
-        return type(tree)(map_tensors(function, value) for value in tree)
+        mapped = (map_tensors(function, value) for value in tree)
+        return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)  # a named tuple has
     return tree
+
+
+def leaves_of(tree: Any) -> Iterator[Any]:
+    """Yield what a nested structure holds, tensors and everything else."""
+    if isinstance(tree, Mapping):
+        for value in tree.values():
+            yield from leaves_of(value)
+    elif isinstance(tree, tuple | list):
+        for value in tree:
+            yield from leaves_of(value)
+    else:
+        yield tree
 
 
 def tensors_of(tree: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors of a nested structure."""
-    if isinstance(tree, torch.Tensor):
-        yield tree
-    elif isinstance(tree, Mapping):
-        for value in tree.values():
-            yield from tensors_of(value)
-    elif isinstance(tree, tuple | list):
-        for value in tree:
-            yield from tensors_of(value)
+    return (leaf for leaf in leaves_of(tree) if isinstance(leaf, torch.Tensor))
 
 
 def cast(tree: Any, device: torch.device, dtype: torch.dtype) -> Any:

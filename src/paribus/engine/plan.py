@@ -74,6 +74,8 @@ class Plan:
         states: Stored states by key: where a segment can start from.
         due: For each learner, for each metric by name, the steps at which it is recorded.
         controls: How many learners are declared controls.
+        late: How many learners have an intervention that begins after their last step.
+        pairs: How many values of pair metrics are to be computed once both learners exist.
     """
 
     learners: tuple[Planned, ...]
@@ -83,6 +85,8 @@ class Plan:
     due: Sequence[Mapping[str, Sequence[int]]] = field(repr=False)
     to_evaluate: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
     controls: int = 0
+    late: int = 0
+    pairs: int = 0
 
     @property
     def cached(self) -> int:
@@ -142,6 +146,10 @@ class Plan:
         ]
         reasons = Counter(planned.reason for planned in self.learners if planned.decision != "cached")
         lines += [f"  {number} × {reason}" for reason, number in reasons.most_common()]
+        if self.late:
+            lines.append(f"  {self.late} × an intervention begins after the last step and never happens")
+        if self.pairs:
+            lines.append(f"  {self.pairs} × a metric of two learners, computed from their states")
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -192,7 +200,8 @@ def make_plan(
         for configuration, path, need in zip(configurations, paths, needs, strict=True)
     )
     states = {key: entry.state for key, entry in stored.items() if entry.state is not None}
-    return Plan(learners, tuple(segments), tuple(sorted(to_run)), states, due, to_evaluate, controls)
+    late = sum(bool(configuration.timeline and configuration.late) for configuration in configurations)
+    return Plan(learners, tuple(segments), tuple(sorted(to_run)), states, due, to_evaluate, controls, late)
 
 
 def _edges(
@@ -208,14 +217,15 @@ def _edges(
     for configuration in configurations:
         marks = set(configuration.edges())
         if checkpoints is not None:
-            marks.update(checkpoints.steps(_horizon(configuration)))
+            marks.update(checkpoints.steps(horizon_of(configuration)))
         known = stops.get(configuration.family, ())
         marks.update(s for s in known if s < configuration.total and configuration.key(s) in stored)
         edges.append(sorted(marks - {0}))
     return edges
 
 
-def _horizon(configuration: Configuration) -> Horizon:
+def horizon_of(configuration: Configuration) -> Horizon:
+    """Return the length and the landmarks of a run, which schedules read."""
     windows = tuple(configuration.edges()[:-1])
     return Horizon(configuration.total, configuration.steps_per_epoch, windows)
 
@@ -227,9 +237,10 @@ def _due(
     known: dict[tuple[int, int, tuple[int, ...]], dict[str, Sequence[int]]] = {}
     due = []
     for configuration in configurations:
-        marks = (configuration.total, configuration.steps_per_epoch, tuple(configuration.edges()))
+        windows = tuple(configuration.edges()) if configuration.timeline else ()
+        marks = (configuration.total, configuration.steps_per_epoch, windows)
         if marks not in known:
-            horizon = _horizon(configuration)
+            horizon = horizon_of(configuration)
             known[marks] = {metric.name: sorted(metric.schedule.steps(horizon)) for metric in metrics}
         due.append(known[marks])
     return due

@@ -49,13 +49,17 @@ def read_training(batch_size: object, schedule: object) -> Training:
 def distinct(cells: Sequence[Cell]) -> list[Cell]:
     """Keep one cell per learner; where one of equal cells is a control, that one.
 
+    Learners that differ only in what begins after their last step stay apart, and share their whole run: how
+    many learners a grid has does not depend on how long they are trained.
+
     Raises:
         LevelError: There is no cell.
     """
-    kept: dict[str, Cell] = {}
+    kept: dict[object, Cell] = {}
     with collection_paused():
         for cell in cells:
-            key = cell.configuration.key()
+            late = [event.restricted(2**62) for event in cell.configuration.late]
+            key = (cell.configuration.key(), *late)
             if key not in kept or (cell.control and not kept[key].control):
                 kept[key] = cell
     if not kept:
@@ -75,5 +79,5 @@ def check_optimizers(cells: Sequence[Cell]) -> None:
         make: Any = setting.kind
         try:
             make([torch.nn.Parameter(torch.zeros(1))], **dict(setting.hyperparameters))
-        except ValueError as error:
+        except (TypeError, ValueError) as error:
             raise LevelError(f"{setting.kind.__name__}: {error}; give a value that it accepts") from error

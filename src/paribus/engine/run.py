@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +11,7 @@ from typing import final
 
 from paribus.engine.board import Board
 from paribus.engine.claiming import Claimant
+from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration
 from paribus.engine.executors import Executor
 from paribus.engine.journal import Journal
@@ -19,6 +21,7 @@ from paribus.engine.ledger import (
     stops_by_family,
     stored_by_key,
 )
+from paribus.engine.pairs import Pair
 from paribus.engine.plan import Plan, make_plan
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import CorruptObjectError
@@ -37,6 +40,7 @@ class Session:
         store: Where results are.
         controls: How many learners are declared controls.
         checkpoints: Steps at which states are kept besides forks, window edges and ends.
+        pairs: The values of metrics of two learners.
     """
 
     configurations: Sequence[Configuration]
@@ -44,12 +48,14 @@ class Session:
     store: Store
     controls: int = 0
     checkpoints: Schedule | None = None
+    pairs: Sequence[Pair] = ()
 
     @property
     def digests(self) -> dict[str, str]:
         """The digest of each metric by name, in hex."""
         return {metric.name: digest for metric, digest in self.metrics}
 
+    @collection_paused()
     def plan(self) -> tuple[Plan, Mapping[str, Record]]:
         """Read the store and plan; return the records that the plan was made from.
 
@@ -66,15 +72,20 @@ class Session:
             controls=self.controls,
         )
         check_hits(plan.segments, records)
-        return plan, records
+        return dataclasses.replace(plan, pairs=len(self.missing_pairs())), records
 
-    def sound_plan(self) -> Plan:
+    def missing_pairs(self) -> list[Pair]:
+        """List the values of pair metrics that the store does not hold."""
+        known = self.store.statuses(pair.key for pair in self.pairs)
+        return [pair for pair in self.pairs if pair.key not in known]
+
+    def sound_plan(self) -> tuple[Plan, Mapping[str, Record]]:
         """Plan, and read each state that the plan starts from: a damaged one costs its recomputation."""
         while True:
-            plan, _ = self.plan()
+            plan, records = self.plan()
             damaged = [key for key in plan.starting_points() if not self._is_sound(plan.states[key], key)]
             if not damaged:
-                return plan
+                return plan, records
             for key in damaged:
                 self.store.discard(key)
 
@@ -101,6 +112,8 @@ class Summary:
         steps_asked: Steps of all learners, each counted alone.
         seconds: Wall time.
         files: Figures that were drawn.
+        pairs: Values of pair metrics that were computed.
+        replayed: States that were replayed for them, since they were not stored.
     """
 
     learners: int
@@ -111,6 +124,8 @@ class Summary:
     steps_asked: int
     seconds: float
     files: tuple[str, ...] = ()
+    pairs: int = 0
+    replayed: int = 0
 
     def __str__(self) -> str:
         trained = self.learners - self.cached
@@ -120,6 +135,10 @@ class Summary:
         tail = [f"{len(self.failed)} failed"] if self.failed else []
         tail += [f"{self.diverged} diverged"] if self.diverged else []
         lines = [", ".join([head, *tail]), f"{self.steps_trained:,} steps trained in {self.seconds:.1f} s"]
+        if self.pairs:
+            lines.append(
+                f"{self.pairs} values of pair metrics computed, {self.replayed} states replayed for them"
+            )
         lines += [f"  learner {index} failed: {error}" for index, error in self.failed]
         return "\n".join(lines)
 

@@ -12,7 +12,6 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from types import GeneratorType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 import numpy as np
@@ -80,11 +79,6 @@ class Modified:
 
     function: Callable[[Any], object]
 
-    def levels(self, current: object) -> tuple[object, ...]:
-        """Call the function with the current value and read what it yields as levels."""
-        yielded = self.function(current)
-        return tuple(yielded) if isinstance(yielded, tuple | list | range | GeneratorType) else (yielded,)
-
 
 @final
 @dataclass(frozen=True)
@@ -120,8 +114,8 @@ class Variations(Design):
         if not isinstance(axis, Modified):
             return axis
         reader = self.intervention.modifies.get(name) or self.intervention.modifies["*"]
-        values = axis.levels(reader(components, name))
-        return _checked(self.intervention.__name__, name, values)
+        owner = self.intervention.__name__
+        return _checked(owner, name, _as_levels(owner, name, axis.function(reader(components, name))))
 
 
 class Intervention(Design):
@@ -322,6 +316,16 @@ def check_count(name: str, parameter: str, value: object, *, least: int = 0) -> 
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise LevelError(f"{name}: {parameter}={value!r} is no whole number >= {least}; give an integer")
+
+
+def check_number(name: str, parameter: str, value: object) -> None:
+    """Refuse what is no real number.
+
+    Raises:
+        LevelError: The value is no number, or NaN.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise LevelError(f"{name}: {parameter}={value!r} is no number; give a float such as 0.1")
 
 
 def _is_window(value: object) -> bool:

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from paribus.errors import LevelError
 from paribus.interventions.base import (
     Components,
     HyperparameterIntervention,
     Reader,
     Window,
+    check_number,
     check_window,
 )
 from paribus.interventions.settings import OptimizerSetting
@@ -45,10 +45,7 @@ class PerturbMomentum(HyperparameterIntervention):
 
     def __post_init__(self) -> None:
         check_window("PerturbMomentum", self.when)
-        if isinstance(self.momentum, bool) or not isinstance(self.momentum, int | float):
-            raise LevelError(
-                f"PerturbMomentum: momentum={self.momentum!r} is no number; give a float such as 0.9"
-            )
+        check_number("PerturbMomentum", "momentum", self.momentum)
         object.__setattr__(self, "momentum", float(self.momentum))
 
     def edit(self, optimizer: OptimizerSetting) -> OptimizerSetting:

@@ -14,6 +14,7 @@ from paribus.interventions.base import (
     Reader,
     Window,
     check_count,
+    check_number,
     check_window,
 )
 from paribus.interventions.schedules import as_schedule
@@ -97,6 +98,8 @@ class SetHyperparameter(Intervention):
     def __post_init__(self) -> None:
         if self.batch_size is not None:
             check_count("SetHyperparameter", "batch_size", self.batch_size, least=1)
+        for name, value in _given(lr=self.lr, weight_decay=self.weight_decay).items():
+            check_number("SetHyperparameter", name, value)
         as_schedule(self.schedule)
 
     def edits(self) -> Mapping[str, Edit]:
@@ -134,6 +137,8 @@ class PerturbHyperparameter(HyperparameterIntervention):
 
     def __post_init__(self) -> None:
         check_window("PerturbHyperparameter", self.when)
+        for name, value in _given(lr=self.lr, weight_decay=self.weight_decay).items():
+            check_number("PerturbHyperparameter", name, value)
 
     def edit(self, optimizer: OptimizerSetting) -> OptimizerSetting:
         """Return the setting with this learning rate or weight decay."""

@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from paribus.errors import ConfigurationError, LevelError, suggest
+from paribus.interventions.base import check_count
 
 if TYPE_CHECKING:
     import torch
@@ -38,8 +39,13 @@ class Seeds:
 
     @classmethod
     def all_equal(cls, seed: int) -> Seeds:
-        """Return the same seed for every stream."""
-        return cls(*(seed for _ in dataclasses.fields(cls)))
+        """Return the same seed for every stream.
+
+        Raises:
+            LevelError: The seed is no whole number, or negative.
+        """
+        check_count("Experiment", "seed", seed)
+        return cls(*(int(seed) for _ in dataclasses.fields(cls)))
 
 
 @final
@@ -72,7 +78,7 @@ class OptimizerSetting:
             chosen, optimizer = dict(optimizer.keywords), optimizer.func
         if not isinstance(optimizer, type):
             raise ConfigurationError(
-                f"optimizer: got {optimizer!r}; expected a class such as torch.optim.SGD, "
+                f"optimizer: got {' '.join(repr(optimizer).split())}; expected a class such as torch.optim.SGD, "
                 "or a partial of one with its hyperparameters"
             )
         return cls._complete(optimizer, chosen | dict(given or {}))
@@ -193,9 +199,23 @@ class Numerics:
         dtype: Name of the floating type of parameters and inputs, as in ``"float32"``.
         threads: Intra-op threads; one thread against two changes bits.
         deterministic: Whether only deterministic kernels are allowed.
+
+    Raises:
+        ConfigurationError: There is no such device type, or the threads are no positive integer.
     """
 
     device: str = "cpu"
     dtype: str = "float32"
     threads: int = 1
     deterministic: bool = True
+
+    def __post_init__(self) -> None:
+        import torch
+
+        check_count("Experiment", "threads", self.threads, least=1)
+        try:
+            torch.device(self.device)
+        except (RuntimeError, TypeError) as error:
+            raise ConfigurationError(
+                f"Experiment: device={self.device!r}; expected a device type of torch, 'cpu' or 'cuda'"
+            ) from error

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
-from paribus.errors import LevelError
 from paribus.identity import generator
 from paribus.interventions.base import (
     Components,
@@ -15,6 +14,7 @@ from paribus.interventions.base import (
     Intervention,
     WeightsIntervention,
     check_count,
+    check_number,
 )
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class InitWeights(Intervention):
 
     def __post_init__(self) -> None:
         check_count("InitWeights", "seed", self.seed)
+        object.__setattr__(self, "seed", int(self.seed))
 
     def edits(self) -> Mapping[str, Edit]:
         """Change the seed of the ``init`` stream."""
@@ -67,9 +68,9 @@ class PerturbWeights(WeightsIntervention):
     def __post_init__(self) -> None:
         check_count("PerturbWeights", "seed", self.seed)
         check_count("PerturbWeights", "step", self.step)
-        if not isinstance(self.epsilon, int | float):
-            raise LevelError(f"PerturbWeights: epsilon={self.epsilon!r} is no number; give the noise's size")
-        object.__setattr__(self, "epsilon", float(self.epsilon))
+        check_number("PerturbWeights", "epsilon", self.epsilon)
+        for name, kind in (("epsilon", float), ("seed", int), ("step", int)):  # not NumPy's
+            object.__setattr__(self, name, kind(getattr(self, name)))
 
     def is_null(self, components: Components) -> bool:
         """Tell whether the noise has size zero."""

@@ -70,7 +70,7 @@ class Logger:
             MetricError: The class defines its metrics in contradiction.
         """
         return tuple(
-            Metric(name, found.schedule or self.schedule, getattr(self, name), found.per_split)
+            Metric(name, found.schedule or self.schedule, getattr(self, name), found.per_split, found.pair)
             for name, found in _registered(type(self)).items()
             if self.defaults or getattr(type(self), name) is not vars(Logger).get(name)
         )

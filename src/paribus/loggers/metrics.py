@@ -29,11 +29,14 @@ class Registration:
     Attributes:
         schedule: When the metric is due; None for the logger's own schedule.
         per_split: Whether the method also takes the name of a split.
+        pair: Whom the method compares the learner with: "control", or the one factor in which the other
+            differs; None for a metric of one learner.
     """
 
     # Not compared, hence no part of the identity of the method: when a metric is due changes no value of it.
     schedule: Schedule | None = field(compare=False)
     per_split: bool
+    pair: str | None = field(default=None, compare=False)
 
 
 @final
@@ -46,12 +49,14 @@ class Metric:
         schedule: When it is due.
         compute: The method, bound: takes the learner, and the name of a split where `per_split`.
         per_split: Whether it is computed once for each split, and recorded as "split/name".
+        pair: Whom the learner is compared with: "control", or a factor; None for a metric of one learner.
     """
 
     name: str
     schedule: Schedule
     compute: Callable[..., object]
     per_split: bool = False
+    pair: str | None = None
 
     @property
     def digest(self) -> bytes:
@@ -80,6 +85,14 @@ class Metric:
             merge(row, flatten(f"{split}/{self.name}", self.compute(learner, split)))
         return row
 
+    def pair_values(self, learner: ObservedLearner, other: ObservedLearner) -> dict[str, Value]:
+        """Compute and name the values of a metric of two learners, at one step of both.
+
+        Raises:
+            MetricError: A value cannot be recorded.
+        """
+        return flatten(self.name, self.compute(learner, other))
+
 
 @overload
 def register_metric(method: F, /) -> F: ...
@@ -92,6 +105,7 @@ def register_metric(
     on: Event | None = None,
     at: Iterable[int] | None = None,
     schedule: Schedule | None = None,
+    pair: str | None = None,
 ) -> Callable[[F], F]: ...
 
 
@@ -103,11 +117,13 @@ def register_metric(
     on: Event | None = None,
     at: Iterable[int] | None = None,
     schedule: Schedule | None = None,
+    pair: str | None = None,
 ) -> Any:
     """Make a method of a `Logger` a metric, recorded under the method's name.
 
     A method `(self, learner)` is recorded as "name". A method `(self, learner, split)` is computed for each
-    split and recorded as "train/name", "test/name", …. The method itself is left as it is.
+    split and recorded as "train/name", "test/name", …. A method `(self, learner, other)` with `pair=` is
+    computed after both learners exist, from their states. The method itself is left as it is.
 
     Args:
         method: The method, where the decorator stands bare; it is then due when the logger's schedule says.
@@ -115,6 +131,8 @@ def register_metric(
         on: Due at each "step", "epoch", "start", "end" or "intervention".
         at: Due at these steps.
         schedule: Due when this schedule says; where several are given, when any of them does.
+        pair: Whom the learner is compared with: "control" (all treatments at control, all else equal), or the
+            name of a factor: each two learners that differ in nothing else.
 
     Example:
         >>> import torch
@@ -132,9 +150,10 @@ def register_metric(
         MetricError: The schedule is wrong, or what is decorated is no such method.
     """
     if method is not None:
-        return _mark(method, None)
-    due = _union(every, on, at, schedule)
-    return lambda decorated: _mark(decorated, due)
+        return _mark(method, None, None)
+    given = pair is None or any(part is not None for part in (every, on, at, schedule))
+    due = _union(every, on, at, schedule) if given else None
+    return lambda decorated: _mark(decorated, due, pair)
 
 
 def registration(member: object) -> Registration | None:
@@ -205,7 +224,7 @@ def _union(
     return reduce(or_, schedules)
 
 
-def _mark(method: Any, schedule: Schedule | None) -> Any:
+def _mark(method: Any, schedule: Schedule | None, pair: str | None) -> Any:
     if not inspect.isfunction(method):
         raise MetricError(
             f"register_metric: got {method!r}, expected a method (self, learner); "
@@ -216,10 +235,12 @@ def _mark(method: Any, schedule: Schedule | None) -> Any:
         for parameter in inspect.signature(method).parameters.values()
         if parameter.default is parameter.empty
     ]
-    if len(positional) not in (2, 3) or positional[2:] not in ([], ["split"]):
+    third = "split" if pair is None else "other"
+    if positional[2:] not in ([["other"]] if pair else [[], ["split"]]) or len(positional) < 2:
+        expected = "(self, learner, other)" if pair else "(self, learner) or (self, learner, split)"
         raise MetricError(
             f"register_metric: {method.__qualname__} takes ({', '.join(positional)}), "
-            "expected (self, learner) or (self, learner, split); change its parameters"
+            f"expected {expected}; change its parameters"
         )
-    setattr(method, _MARK, Registration(schedule, per_split=len(positional) == 3))
+    setattr(method, _MARK, Registration(schedule, third == "split" and len(positional) == 3, pair))
     return method

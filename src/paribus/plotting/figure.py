@@ -46,7 +46,8 @@ class Figure:
         """Write the figure, its data and its caption.
 
         Args:
-            path: An existing folder, or a path whose last part is the name of the files without an ending.
+            path: A folder (one that exists, or a text that ends in "/"), or a path whose last part is the
+                name of the files without an ending.
             formats: Any of "png", "pdf", "svg" (with the caption in their metadata) and "csv" (the data).
 
         Returns:
@@ -58,7 +59,8 @@ class Figure:
         for form in formats:
             if form not in _FORMATS:
                 raise AnalysisError(f"Figure.save: {form!r} is no format {suggest(form, _FORMATS)}")
-        stem = Path(path) / self.name if Path(path).is_dir() else Path(path)
+        is_folder = Path(path).is_dir() or str(path).endswith("/")
+        stem = Path(path) / self.name if is_folder else Path(path)
         stem.parent.mkdir(parents=True, exist_ok=True)
         files = [stem.with_name(f"{stem.name}.{form}") for form in (*formats, "txt")]
         for file in files:

@@ -1,0 +1,198 @@
+"""Metrics of two learners at one step, computed from their states after both exist."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any, final
+
+import polars as pl
+import torch
+import xxhash
+
+from paribus.engine.checkpoint import Checkpoint, Replayer
+from paribus.engine.designs import Cell, Level, treatment_of
+from paribus.engine.environment import environment
+from paribus.engine.model import torch_dtype
+from paribus.engine.observed import Observed, observed_splits
+from paribus.engine.plan import horizon_of
+from paribus.engine.work import Work
+from paribus.errors import ExecutionError, MetricError, suggest
+from paribus.loggers import Metric
+from paribus.store import Record, Store
+
+_TAG = b"paribus-pair-1"
+CONTROL = "control"
+_PAIR_SCHEMA = {
+    "metric": pl.String,
+    "learner": pl.Int64,
+    "other": pl.Int64,
+    "step": pl.Int64,
+    "name": pl.String,
+    "value": pl.Float64,
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One value to compute: a metric of a learner and another one, at a step.
+
+    Attributes:
+        metric: What is computed.
+        learner: Index of the learner.
+        other: Index of the other one.
+        step: Optimizer steps taken by both.
+        key: Key of the record: a hash of both states and the metric's code.
+    """
+
+    metric: Metric
+    learner: int
+    other: int
+    step: int
+    key: str
+
+
+def list_pairs(cells: Sequence[Cell], metrics: Sequence[Metric]) -> list[Pair]:
+    """List every value of the pair metrics, in the order of the learners.
+
+    Raises:
+        MetricError: A metric pairs with the control and no factor has one, or with no factor of the grid.
+    """
+    pairs = []
+    for metric in metrics:
+        digest = metric.digest
+        partners = _controls(cells, metric) if metric.pair == CONTROL else _siblings(cells, metric)
+        for learner, other in partners:
+            one, two = cells[learner].configuration, cells[other].configuration
+            for step in sorted(metric.schedule.steps(horizon_of(one))):
+                if step <= two.total:
+                    states = bytes.fromhex(one.key(step) + two.key(step))
+                    key = xxhash.xxh3_128_hexdigest(_TAG + digest + states)
+                    pairs.append(Pair(metric, learner, other, step, key))
+    return pairs
+
+
+def _controls(cells: Sequence[Cell], metric: Metric) -> list[tuple[int, int]]:
+    """Pair each learner with the one whose treatments are at control, and all else equal."""
+    controlled = {level.factor for cell in cells for level in cell.levels if level.control}
+    if not controlled:
+        raise MetricError(
+            f"{metric.name}: pair='control', and no factor of the grid has a control; mark one level with "
+            "control=True"
+        )
+    groups: dict[object, list[int]] = {}
+    for index, cell in enumerate(cells):
+        if all(level.control for level in cell.levels if level.factor in controlled):
+            groups.setdefault(_others(cell, controlled), []).append(index)
+    found = []
+    for index, cell in enumerate(cells):
+        candidates = groups.get(_others(cell, controlled), [])
+        if index in candidates:
+            continue
+        matching = [c for c in candidates if _seeds(cells[c], controlled) == _seeds(cell, controlled)]
+        chosen = matching or candidates
+        if len(chosen) == 1:
+            found.append((index, chosen[0]))
+    return found
+
+
+def _siblings(cells: Sequence[Cell], metric: Metric) -> list[tuple[int, int]]:
+    """Pair learners that differ in nothing but one factor, each two once."""
+    factors = dict.fromkeys(level.factor for cell in cells for level in cell.levels)
+    if metric.pair not in factors:
+        raise MetricError(
+            f"{metric.name}: pair={metric.pair!r} is no factor of the grid "
+            f"{suggest(str(metric.pair), ['control', *factors])}"
+        )
+    groups: dict[object, list[int]] = {}
+    for index, cell in enumerate(cells):
+        groups.setdefault(_others(cell, {metric.pair}), []).append(index)
+    return [pair for group in groups.values() for pair in combinations(group, 2)]
+
+
+def _others(cell: Cell, factors: set[str]) -> str:
+    """Return the levels of all other factors, as text that is equal where they are."""
+    return repr([_told(level) for level in cell.levels if level.factor not in factors])
+
+
+def _seeds(cell: Cell, factors: set[str]) -> str:
+    seeds = []
+    for level in cell.levels:
+        if level.factor in factors:
+            treatment = treatment_of(level)
+            values = level.intervention.parameters()
+            seeds.append({name: values[name] for name in level.given if name not in treatment})
+    return repr(seeds)
+
+
+def _told(level: Level) -> tuple[str, object]:
+    values = level.intervention.parameters()
+    return level.factor, [(name, values[name]) for name in level.given]
+
+
+def compute_pairs(
+    pairs: Sequence[Pair], cells: Sequence[Cell], work: Work, store: Store, replayer: Replayer
+) -> int:
+    """Compute and commit pair values; return how many could not be had, since a run does not reach the step.
+
+    Args:
+        pairs: What the store does not hold yet.
+        cells: The learners.
+        work: What all learners share.
+        store: Where values go.
+        replayer: Gives any learner at any step.
+    """
+    lost = 0
+    for pair in sorted(pairs, key=lambda pair: (pair.other, pair.learner, pair.step)):
+        try:
+            one, two = (
+                _observe(cells[index], replayer.at(cells[index].configuration, pair.step), work)
+                for index in (pair.learner, pair.other)
+            )
+        except ExecutionError:
+            lost += 1
+            continue
+        with torch.no_grad():
+            values = pair.metric.pair_values(one, two)
+        store.commit(_record(pair, cells, values))
+    return lost
+
+
+def _observe(cell: Cell, found: Checkpoint, work: Work) -> Observed:
+    numerics = cell.configuration.numerics
+    splits = observed_splits(work.splits, torch.device(numerics.device), torch_dtype(numerics.dtype))
+    model = found.model.eval()
+    return Observed(model, found.optimizer, work.objective, cell.configuration, splits, found.step)
+
+
+def _record(pair: Pair, cells: Sequence[Cell], values: Mapping[str, Any]) -> Record:
+    states = [cells[index].configuration.key(pair.step) for index in (pair.learner, pair.other)]
+    manifest = json.dumps({"metric": pair.metric.digest.hex(), "states": states}, sort_keys=True)
+    body: Any = {"name": pair.metric.name, "step": pair.step, "values": dict(values)}
+    return Record(pair.key, "pair", "done", manifest, body, {}, dict(environment()))
+
+
+def control_rows(
+    pairs: Sequence[Pair], records: Mapping[str, Record]
+) -> dict[int, dict[int, dict[str, Any]]]:
+    """Gather what is known of learners and their controls, by learner and step."""
+    rows: dict[int, dict[int, dict[str, Any]]] = {}
+    for pair in pairs:
+        if pair.metric.pair == CONTROL and pair.key in records:
+            body: Any = records[pair.key].body
+            rows.setdefault(pair.learner, {}).setdefault(pair.step, {}).update(body["values"])
+    return rows
+
+
+def pair_frame(pairs: Sequence[Pair], records: Mapping[str, Record]) -> pl.DataFrame:
+    """Make one row per value: metric, learner, other, step, name, value; vectors have one row per entry."""
+    rows = []
+    for pair in pairs:
+        body: Any = records[pair.key].body if pair.key in records else {"values": {}}
+        for name, value in body["values"].items():
+            values = value if isinstance(value, list) else [value]
+            rows += [(pair.metric.name, pair.learner, pair.other, pair.step, name, each) for each in values]
+    return pl.DataFrame(rows, schema=_PAIR_SCHEMA, orient="row")
