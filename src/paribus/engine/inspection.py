@@ -15,6 +15,7 @@ from paribus.engine.objective import check_loss
 from paribus.engine.training import make_optimizer, numerics
 from paribus.engine.work import Work
 from paribus.errors import ConfigurationError, ParibusError
+from paribus.identity import fingerprint
 from paribus.identity.audit import calls_made, outside
 
 
@@ -53,7 +54,7 @@ def _refuse_shared(model: nn.Module, other: nn.Module) -> None:
     if shared:
         raise ConfigurationError(
             f"model: the factory gives the same parameter {shared[0]!r} each time, and all learners would "
-            "train it; make a new module each time it is called, or give the module itself with weights='keep'"
+            "train it; make a new module at each call, or give the module itself with weights='keep'"
         )
 
 
@@ -64,7 +65,8 @@ def uncovered(work: Work, configuration: Configuration) -> list[str]:
         ObjectiveError: The loss cannot be minimised.
     """
     ran = calls_made(lambda: try_step(work, configuration))
-    return outside(ran, configuration.fingerprints().values())
+    counted = [*configuration.fingerprints().values(), fingerprint(configuration.optimizer)]
+    return outside(ran, counted)
 
 
 def mend(names: Iterable[str]) -> str:

@@ -110,7 +110,7 @@ def record_of(
         earlier: The store's present record of the key.
     """
     metrics: dict[str, Any] = {}
-    start, seconds = task.start, outcome.seconds
+    start, seconds, created = task.start, outcome.seconds, 0.0
     references = {**parts, **({} if outcome.state is None else {"state": outcome.state})}
     if earlier is not None and earlier.status != "failed":
         earlier_body: Any = earlier.body
@@ -119,6 +119,7 @@ def record_of(
             return replace(earlier, body={**earlier_body, **told})
         if task.start == task.stop:  # evaluated, not trained: the segment itself stays what it was
             start, seconds = earlier_body["start"], earlier_body["seconds"]
+        created = earlier.created
         metrics.update(earlier_body["metrics"])
         references = {**earlier.references, **references}
     for name, rows in outcome.rows.items():
@@ -143,6 +144,7 @@ def record_of(
         body=body,
         references=references,
         environment=dict(environment()),
+        created=created,
         family=task.configuration.family.hex(),
     )
 

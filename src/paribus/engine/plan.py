@@ -61,7 +61,7 @@ class Planned:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """What would be trained, what is cached, and why.
 
@@ -82,7 +82,7 @@ class Plan:
     segments: tuple[Segment, ...]
     to_run: tuple[int, ...]
     states: Mapping[str, str]
-    due: Sequence[Mapping[str, Sequence[int]]] = field(repr=False)
+    due: Sequence[Mapping[str, Sequence[int]]]
     to_evaluate: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
     controls: int = 0
     late: int = 0
@@ -151,6 +151,8 @@ class Plan:
         if self.pairs:
             lines.append(f"  {self.pairs} × a metric of two learners, computed from their states")
         return "\n".join(lines)
+
+    __repr__ = __str__
 
     def _repr_html_(self) -> str:
         head, steps, *reasons = str(self).split("\n")

@@ -99,7 +99,7 @@ class Session:
 
 
 @final
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Summary:
     """What a run did.
 
@@ -141,6 +141,8 @@ class Summary:
             )
         lines += [f"  learner {index} failed: {error}" for index, error in self.failed]
         return "\n".join(lines)
+
+    __repr__ = __str__
 
 
 def execute(

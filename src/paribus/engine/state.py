@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -25,7 +26,8 @@ class State:
 
     Attributes:
         step: Optimizer steps taken.
-        tensors: By name: ``model/<parameter or buffer>`` and ``optimizer/<index>/<entry>``, on the CPU.
+        tensors: By name: ``model/<parameter or buffer>``, ``optimizer/<index>/<entry>`` and, where an optimizer
+            keeps more than hyperparameters in its groups, ``group/<index>/<entry>``; on the CPU.
         plain: The optimizer's entries that are no tensors, by the same names.
     """
 
@@ -73,19 +75,27 @@ def capture(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> St
     """
     tensors = {f"model/{name}": _copied(tensor) for name, tensor in named_tensors(model).items()}
     plain: dict[str, Any] = {}
-    for index, entries in optimizer.state_dict()["state"].items():
-        for name, value in entries.items():
-            path = f"optimizer/{index}/{name}"
-            if isinstance(value, torch.Tensor):
-                tensors[path] = _copied(value)
-            elif isinstance(value, _PLAIN):
-                plain[path] = value
-            else:
-                raise ConfigurationError(
-                    f"{type(optimizer).__name__}: its state {name!r} is a {type(value).__name__}, which "
-                    "cannot be stored; use an optimizer whose state is tensors and numbers"
-                )
+    for path, value in _entries(optimizer):
+        if isinstance(value, torch.Tensor):
+            tensors[path] = _copied(value)
+        elif isinstance(value, _PLAIN):
+            plain[path] = value
+        else:
+            raise ConfigurationError(
+                f"{type(optimizer).__name__}: its state {path.split('/', 2)[2]!r} is a {type(value).__name__}, "
+                "which cannot be stored; use an optimizer whose state is tensors and numbers"
+            )
     return State(step, tensors, plain)
+
+
+def _entries(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
+    """Yield what an optimizer keeps by parameter, and what it keeps in its groups beside hyperparameters."""
+    content = optimizer.state_dict()
+    for index, entries in content["state"].items():
+        yield from ((f"optimizer/{index}/{name}", value) for name, value in entries.items())
+    given = {"params", *inspect.signature(type(optimizer)).parameters}
+    for index, group in enumerate(content["param_groups"]):
+        yield from ((f"group/{index}/{name}", value) for name, value in group.items() if name not in given)
 
 
 def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
@@ -94,13 +104,12 @@ def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) ->
         for name, tensor in named_tensors(model).items():
             tensor.copy_(state.tensors[f"model/{name}"])
     entries: dict[int, dict[str, Any]] = {}
-    for path, value in {**state.tensors, **state.plain}.items():
-        if path.startswith("optimizer/"):
-            _, index, name = path.split("/", 2)
-            entries.setdefault(int(index), {})[name] = (
-                _copied(value) if isinstance(value, torch.Tensor) else value
-            )
     groups = optimizer.state_dict()["param_groups"]
+    for path, value in {**state.tensors, **state.plain}.items():
+        place, *within = path.split("/", 2)
+        if place != "model":
+            kept = groups[int(within[0])] if place == "group" else entries.setdefault(int(within[0]), {})
+            kept[within[1]] = _copied(value) if isinstance(value, torch.Tensor) else value
     optimizer.load_state_dict({"state": entries, "param_groups": groups})
 
 

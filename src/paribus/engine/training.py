@@ -58,8 +58,12 @@ def train(
     began = time.perf_counter()
     try:
         with numerics(task.configuration.numerics), preserved_draws():
-            run = _Run(task, work, state)
-            status = run.walk(progress, saver)
+            try:
+                run = _Run(task, work, state)
+                status = run.walk(progress, saver)
+            except _LateDraw:
+                run = _Run(task, work, state, draws_late=True)
+                status = run.walk(progress, saver)
             end = capture(run.step, run.model, run.optimizer) if status == "done" else None
     except Exception as error:
         line = "".join(traceback.format_exception_only(error)).strip()
@@ -73,7 +77,7 @@ def train(
 class _Run:
     """The moving parts of one segment."""
 
-    def __init__(self, task: Task, work: Work, state: State | None) -> None:
+    def __init__(self, task: Task, work: Work, state: State | None, *, draws_late: bool = False) -> None:
         self.task = task
         self.configuration = task.configuration
         self.device = torch.device(self.configuration.numerics.device)
@@ -89,7 +93,7 @@ class _Run:
             self._perturb(-1 if state is None else task.start)
         self.step = task.start
         self.rows: dict[str, Any] = {}
-        self._draws = _Draws(self.device)
+        self._draws = _Draws(self.device, always=draws_late)
         metrics = {metric.name: metric for metric in work.logger.metrics()}
         self._record = _Recorder(self, work, metrics, state is None)
 
@@ -113,6 +117,7 @@ class _Run:
                 reported = now
                 if saver is not None and saver.due and self.step < task.stop:
                     self._save(saver)
+        self._draws.check()
         return "done"
 
     def _advance(self, step: int, batch: Any) -> bool:
@@ -130,6 +135,7 @@ class _Run:
         return True
 
     def _save(self, saver: Saver) -> None:
+        self._draws.check()
         state = capture(self.step, self.model, self.optimizer)
         key = self.configuration.key(self.step)
         saver.save(state, Outcome(key, "done", self.step, self.rows, state.finite))
@@ -237,17 +243,23 @@ def numerics(setting: Numerics) -> Iterator[None]:
         torch.set_default_dtype(dtype)
 
 
+class _LateDraw(Exception):  # noqa: N818  # no error: a reason to train again
+    """A model drew from Python's or NumPy's generator in a later step, and not in the first."""
+
+
 @final
 class _Draws:
     """Seeds the generators that a model draws from in a step.
 
-    Python's and NumPy's take longer to seed than a small model to train: they are seeded in the first step,
-    and after it only if that step drew from them.
+    Python's and NumPy's take a while to seed beside a small model's step: they are seeded in the first step,
+    and after it only if that step drew from them. Where a later one does, the segment is trained again with
+    all of them seeded: the bits must not depend on where segments are cut.
     """
 
-    def __init__(self, device: torch.device) -> None:
+    def __init__(self, device: torch.device, *, always: bool) -> None:
         self._device = device
-        self._others: bool | None = None
+        self._others: bool | None = True if always else None
+        self._unmoved: object = None
 
     @contextmanager
     def of(self, seed: int) -> Iterator[None]:
@@ -258,7 +270,13 @@ class _Draws:
         before = other_generators() if self._others is None else None
         yield
         if before is not None:
-            self._others = other_generators() != before
+            self._unmoved = other_generators()
+            self._others = self._unmoved != before
+
+    def check(self) -> None:
+        """Raise where a step drew from a generator that was not seeded for it."""
+        if self._others is False and other_generators() != self._unmoved:
+            raise _LateDraw
 
 
 def _seed_torch(seed: int, device: torch.device) -> None:
