@@ -42,7 +42,7 @@ from paribus.engine.run import Session, Summary, execute, summarise
 from paribus.engine.work import Work
 from paribus.errors import AnalysisError, DataError, suggest
 from paribus.identity import Fingerprint, fingerprint
-from paribus.interventions.base import Design
+from paribus.interventions.designs import Design
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
 from paribus.loggers import Logger, Schedule
 from paribus.store import Record, Store

@@ -1,15 +1,12 @@
 """The vocabulary of change: one family of interventions a file."""
 
 from paribus.interventions.base import (
-    Design,
     HyperparameterIntervention,
     Intervention,
-    Product,
     TimedIntervention,
-    Union,
-    Variations,
     WeightsIntervention,
 )
+from paribus.interventions.designs import Design, Product, Union, Variations
 from paribus.interventions.momentum import PerturbMomentum
 from paribus.interventions.optimizer import PerturbHyperparameter, SetHyperparameter, SetOptimizer
 from paribus.interventions.schedules import Constant, Cosine, LearningRateSchedule, StepDecay, Warmup

@@ -1,4 +1,4 @@
-"""What an intervention is, at which site it acts, and how sets of them are written.
+"""What an intervention is, and at which site it acts.
 
 An intervention is a frozen value: *what* to change. It never trains anything. A setting intervention
 edits a component of the configuration before training; a timed one acts at a site of the training step
@@ -8,114 +8,21 @@ while its span lasts. To add one, subclass the site's class and write its one ab
 from __future__ import annotations
 
 import dataclasses
-import math
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
-import numpy as np
-
 from paribus.errors import LevelError, suggest
+from paribus.interventions.checks import Window, is_window
+from paribus.interventions.designs import Components, Design, Modified, Variations, as_levels, checked
 
 if TYPE_CHECKING:
     import torch
 
     from paribus.interventions.settings import OptimizerSetting
 
-Window = tuple[int, int | None]
-Components = Mapping[str, Any]
 Reader = Callable[[Components, str], object]
 Edit = Callable[[Any], Any]
-
-
-class Design(ABC):
-    """A set of cells: what an experiment's grid is made of.
-
-    ``a + b`` holds the cells of both, ``a * b`` every cell of ``a`` with every cell of ``b``.
-    """
-
-    @abstractmethod
-    def kinds(self) -> Iterator[type[Intervention]]:
-        """Yield the intervention classes that occur in it."""
-
-    @final
-    def __add__(self, other: Design) -> Union:
-        return Union((self, other))
-
-    @final
-    def __mul__(self, other: Design) -> Product:
-        return Product((self, other))
-
-
-@final
-@dataclass(frozen=True)
-class Union(Design):
-    """The cells of each term, one after another."""
-
-    terms: tuple[Design, ...]
-
-    def kinds(self) -> Iterator[type[Intervention]]:
-        """Yield the intervention classes of the terms."""
-        return (kind for term in self.terms for kind in term.kinds())
-
-
-@final
-@dataclass(frozen=True)
-class Product(Design):
-    """Each cell of the first factor with each cell of the next; of no factors: the one unchanged cell."""
-
-    factors: tuple[Design, ...] = ()
-
-    def kinds(self) -> Iterator[type[Intervention]]:
-        """Yield the intervention classes of the factors."""
-        return (kind for factor in self.factors for kind in factor.kinds())
-
-
-@final
-@dataclass(frozen=True)
-class Modified:
-    """A callable level: it is given the value that it modifies and yields levels."""
-
-    function: Callable[[Any], object]
-
-
-@final
-@dataclass(frozen=True)
-class Variations(Design):
-    """The product of the levels given for one intervention's parameters."""
-
-    intervention: type[Intervention]
-    axes: Mapping[str, tuple[object, ...] | Modified]
-    control: bool = False
-
-    def kinds(self) -> Iterator[type[Intervention]]:
-        """Yield the one intervention class."""
-        yield self.intervention
-
-    def levels(self, components: Components) -> Iterator[Intervention]:
-        """Yield each intervention, the last parameter varying fastest.
-
-        Args:
-            components: The configuration that is modified, which callable levels read.
-
-        Raises:
-            LevelError: A level is NaN, or one that the intervention refuses.
-        """
-        cells: list[dict[str, object]] = [{}]
-        for name, axis in self.axes.items():
-            values = self._values(name, axis, components)
-            cells = [cell | {name: value} for cell in cells for value in values]
-        return (self.intervention(**cell) for cell in cells)
-
-    def _values(
-        self, name: str, axis: tuple[object, ...] | Modified, components: Components
-    ) -> tuple[object, ...]:
-        if not isinstance(axis, Modified):
-            return axis
-        reader = self.intervention.modifies.get(name) or self.intervention.modifies["*"]
-        owner = self.intervention.__name__
-        return _checked(owner, name, _as_levels(owner, name, axis.function(reader(components, name))))
 
 
 class Intervention(Design):
@@ -196,9 +103,9 @@ class Intervention(Design):
         readable = name in cls.modifies or "*" in cls.modifies
         if callable(value) and readable and not isinstance(value, type):
             return Modified(value)
-        if name in cls.windows and _is_window(value):
+        if name in cls.windows and is_window(value):
             return (tuple(value),)  # type: ignore[arg-type]
-        return _checked(cls.__name__, name, _as_levels(cls.__name__, name, value))
+        return checked(cls.__name__, name, as_levels(cls.__name__, name, value))
 
 
 class TimedIntervention(Intervention):
@@ -288,71 +195,3 @@ class HyperparameterIntervention(TimedIntervention):
     def clipped(self) -> Self:
         """Return the same change without its window."""
         return dataclasses.replace(self, when=None)  # type: ignore[type-var]
-
-
-def check_window(name: str, when: object) -> None:
-    """Refuse what is no window of steps.
-
-    Raises:
-        LevelError: ``when`` is neither ``None`` nor ``(start, stop)`` with ``0 <= start <= stop``.
-    """
-    if when is None:
-        return
-    if not isinstance(when, tuple) or not _is_window(when):
-        raise LevelError(
-            f"{name}: when={when!r} is no window; expected (start, stop) in steps, as in when=(0, 100)"
-        )
-    start: int = when[0]
-    stop: int | None = when[1]
-    if start < 0 or (stop is not None and stop < start):
-        raise LevelError(f"{name}: the window {when!r} runs backwards; expected 0 <= start <= stop, in steps")
-
-
-def check_count(name: str, parameter: str, value: object, *, least: int = 0) -> None:
-    """Refuse what is no whole number of at least ``least``.
-
-    Raises:
-        LevelError: The value is no integer, or too small.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise LevelError(f"{name}: {parameter}={value!r} is no whole number >= {least}; give an integer")
-
-
-def check_number(name: str, parameter: str, value: object) -> None:
-    """Refuse what is no real number.
-
-    Raises:
-        LevelError: The value is no number, or NaN.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
-        raise LevelError(f"{name}: {parameter}={value!r} is no number; give a float such as 0.1")
-
-
-def _is_window(value: object) -> bool:
-    if not isinstance(value, tuple | list) or len(value) != 2:
-        return False
-    return isinstance(value[0], int) and isinstance(value[1], int | None)
-
-
-def _as_levels(name: str, parameter: str, value: object) -> tuple[object, ...]:
-    if isinstance(value, set | frozenset):
-        raise LevelError(
-            f"{name}: the levels of {parameter!r} are a set, which has no order; give a tuple or a list"
-        )
-    if isinstance(value, np.ndarray) and value.ndim == 1:
-        return tuple(value.tolist())
-    return tuple(value) if isinstance(value, tuple | list | range | Iterator) else (value,)
-
-
-def _checked(name: str, parameter: str, values: Iterable[object]) -> tuple[object, ...]:
-    levels = tuple(value.item() if isinstance(value, np.generic) else value for value in values)
-    if not levels:
-        raise LevelError(
-            f"{name}: {parameter!r} has no levels, so the grid is empty; give at least one value"
-        )
-    for level in levels:
-        if isinstance(level, float) and math.isnan(level):
-            raise LevelError(
-                f"{name}: a level of {parameter!r} is NaN; give a number, or leave the level out"
-            )
-    return levels

@@ -6,14 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from paribus.interventions.base import (
-    Components,
-    HyperparameterIntervention,
-    Reader,
-    Window,
-    check_number,
-    check_window,
-)
+from paribus.interventions.base import HyperparameterIntervention, Reader
+from paribus.interventions.checks import Window, check_number, check_window
+from paribus.interventions.designs import Components
 from paribus.interventions.settings import OptimizerSetting
 
 

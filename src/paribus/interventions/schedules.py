@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import ClassVar, final
 
 from paribus.errors import ConfigurationError
-from paribus.interventions.base import check_count
+from paribus.interventions.checks import check_count
 
 
 class LearningRateSchedule(ABC):

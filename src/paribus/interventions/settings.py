@@ -10,7 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, final
 
 from paribus.errors import ConfigurationError, LevelError, suggest
-from paribus.interventions.base import check_count
+from paribus.interventions.checks import check_count
 
 if TYPE_CHECKING:
     import torch
@@ -78,8 +78,8 @@ class OptimizerSetting:
             chosen, optimizer = dict(optimizer.keywords), optimizer.func
         if not isinstance(optimizer, type):
             raise ConfigurationError(
-                f"optimizer: got {' '.join(repr(optimizer).split())}; expected a class such as torch.optim.SGD, "
-                "or a partial of one with its hyperparameters"
+                f"optimizer: got {' '.join(repr(optimizer).split())}; expected a class such as "
+                "torch.optim.SGD, or a partial of one with its hyperparameters"
             )
         return cls._complete(optimizer, chosen | dict(given or {}))
 

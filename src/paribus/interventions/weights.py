@@ -8,14 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from paribus.identity import generator
-from paribus.interventions.base import (
-    Components,
-    Edit,
-    Intervention,
-    WeightsIntervention,
-    check_count,
-    check_number,
-)
+from paribus.interventions.base import Edit, Intervention, WeightsIntervention
+from paribus.interventions.checks import check_count, check_number
+from paribus.interventions.designs import Components
 
 if TYPE_CHECKING:
     import torch
