@@ -38,6 +38,7 @@ from paribus.engine.reading import (
     read_logger,
     read_training,
 )
+from paribus.engine.retention import Keep, check_keep, retain
 from paribus.engine.run import Session, Summary, execute, summarise
 from paribus.engine.work import Work
 from paribus.errors import AnalysisError, DataError, suggest
@@ -188,6 +189,7 @@ class Experiment:
         figures: str | Path = "figures",
         progress: bool = True,
         save_every: float = 60.0,
+        keep: Keep = "all",
     ) -> Summary:
         """Train what is not cached.
 
@@ -200,6 +202,8 @@ class Experiment:
             plot: Whether curves of every metric are drawn into ``figures``, as PNG and CSV.
             figures: Folder of the figures.
             save_every: Seconds after which the progress of a long segment is saved.
+            keep: States that stay on disk after the run: ``"all"``, ``"ends"`` of learners, or as many as fit
+                into a number of bytes; a state that was dropped is replayed when it is asked for.
             progress: Whether a progress bar, and the summary at the end, are shown.
 
         Raises:
@@ -209,6 +213,7 @@ class Experiment:
         """
         began = time.perf_counter()
         chosen = choose_executor(executor, workers)
+        check_keep(keep)
         plan, records = self._session.sound_plan()
         after = plan
         outcomes: list[Any] = []
@@ -222,6 +227,9 @@ class Experiment:
                 )
             after, records = self._session.plan()
         pairs, replayed = self._compute_pairs(after, records)
+        retain(after, self.store, keep)
+        if self.store.writable:
+            self.store.touch(segment.key for segment in after.segments)
         known = self._histories(after, records)
         diverged = sum(history.status == "diverged" for history in known)
         summary = summarise(plan, after, outcomes, diverged, began)

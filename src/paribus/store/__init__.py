@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from paribus.store.claims import Claims
-from paribus.store.collection import Retention, Sweep, gc
+from paribus.store.collection import Retention, Sweep, gc, sweep
 from paribus.store.exchange import Imported, export, import_
 from paribus.store.objects import Buffer
 from paribus.store.pins import Pins
@@ -28,5 +28,6 @@ __all__ = [
     "gc",
     "import_",
     "stats",
+    "sweep",
     "verify",
 ]

@@ -132,6 +132,18 @@ class Store:
         with self.ledger.transaction() as connection:
             connection.executemany("UPDATE records SET used = ? WHERE key = ?", ((now, key) for key in keys))
 
+    def forget(self, keys: Iterable[str], name: str) -> None:
+        """Take one reference out of some records; the object itself stays until it is swept.
+
+        Raises:
+            StoreError: The store cannot be written.
+        """
+        found = self.records(keys).values()
+        with self.ledger.transaction() as connection:
+            for record in found:
+                kept = {each: digest for each, digest in record.references.items() if each != name}
+                connection.execute(_INSERT, (*encode(replace(record, references=kept)), time.time()))
+
     def discard(self, key: str) -> None:
         """Remove a record, if it is there; its objects stay until the next gc."""
         self.ledger.write("DELETE FROM records WHERE key = ?", (key,))
