@@ -13,12 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
-from torch.utils.data import default_collate
 
 from paribus.analysis import Factor, Table, compare
 from paribus.engine.checkpoint import Checkpoint, Replayer
 from paribus.engine.configuration import Configuration, Data, Resolver, base_configuration
-from paribus.engine.data import load, named_splits
+from paribus.engine.data import load, named_splits, sample_of
 from paribus.engine.designs import Cell, expand, read
 from paribus.engine.executors import Executor, choose_executor
 from paribus.engine.explain import Explanation, explain
@@ -139,7 +138,7 @@ class Experiment:
         self._loaders, self._memory = loaders, memory
         self._datasets = named_splits(dataset, test_fraction=test_fraction, seed=seed)
         self._model = read_model(model, weights)
-        self._objective = choose(loss, objective, default_collate([self._datasets["train"][0]]))
+        self._objective = choose(loss, objective, sample_of("train", self._datasets["train"]))
         base = base_configuration(
             model=self._model.fingerprint(),
             data=Data(self._data_fingerprint(), len(self._datasets["train"])),  # type: ignore[arg-type]
@@ -364,7 +363,7 @@ class Experiment:
 
     def _compute_pairs(self, plan: Plan, records: Mapping[str, Record]) -> tuple[int, int]:
         """Compute what is missing of the pair metrics; return how many values, and how many replays."""
-        missing = self._session.missing_pairs()
+        missing = self._session.missing_pairs(plan, records)
         if not missing:
             return 0, 0
         replayer = self._replayer(plan, records)

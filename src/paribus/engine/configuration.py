@@ -265,10 +265,7 @@ class Resolver:
         """Order the timeline by start and class, and drop what changes nothing."""
         if not configuration.timeline:
             return configuration
-        memo = (
-            configuration.components["optimizer"].digest,
-            *(e.restricted(2**62) for e in configuration.timeline),
-        )
+        memo = (configuration.family, *(e.restricted(2**62) for e in configuration.timeline))
         if memo not in self._canonical:
             self._canonical[memo] = _effective(configuration)
         return Configuration(configuration.components, self._canonical[memo])

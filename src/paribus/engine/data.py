@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset, default
 from paribus.engine.nested import cast, leaves_of, map_tensors, tensors_of
 from paribus.errors import DataError
 from paribus.identity import derive_seed, generator
-from paribus.interventions.base import check_count
+from paribus.interventions.checks import check_count
 from paribus.interventions.settings import Seeds
 
 EVALUATION_BATCH = 1024
@@ -314,6 +314,16 @@ def other_generators() -> tuple[object, ...]:
 def _equal(one: Any, other: Any) -> bool:
     pairs = zip(tensors_of(one), tensors_of(other), strict=True)
     return all(torch.equal(torch.nan_to_num(a), torch.nan_to_num(b)) for a, b in pairs)
+
+
+def sample_of(name: str, dataset: Any) -> Any:
+    """Return a batch of the first sample; the caller's generators do not move.
+
+    Raises:
+        DataError: The sample cannot be put into a batch.
+    """
+    with preserved_draws():
+        return _collated(name, [dataset[0]])
 
 
 def _collated(name: str, samples: list[Any]) -> Any:

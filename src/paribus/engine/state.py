@@ -6,6 +6,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, final
 
 import safetensors
@@ -26,8 +27,8 @@ class State:
 
     Attributes:
         step: Optimizer steps taken.
-        tensors: By name: ``model/<parameter or buffer>``, ``optimizer/<index>/<entry>`` and, where an optimizer
-            keeps more than hyperparameters in its groups, ``group/<index>/<entry>``; on the CPU.
+        tensors: By name: ``model/<parameter or buffer>``, ``optimizer/<index>/<entry>`` and, where an
+            optimizer keeps more than hyperparameters in its groups, ``group/<index>/<entry>``; on the CPU.
         plain: The optimizer's entries that are no tensors, by the same names.
     """
 
@@ -82,8 +83,8 @@ def capture(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> St
             plain[path] = value
         else:
             raise ConfigurationError(
-                f"{type(optimizer).__name__}: its state {path.split('/', 2)[2]!r} is a {type(value).__name__}, "
-                "which cannot be stored; use an optimizer whose state is tensors and numbers"
+                f"{type(optimizer).__name__}: its state {path!r} is a {type(value).__name__}, which cannot "
+                "be stored; use an optimizer whose state is tensors and numbers"
             )
     return State(step, tensors, plain)
 
@@ -93,9 +94,14 @@ def _entries(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
     content = optimizer.state_dict()
     for index, entries in content["state"].items():
         yield from ((f"optimizer/{index}/{name}", value) for name, value in entries.items())
-    given = {"params", *inspect.signature(type(optimizer)).parameters}
+    given = _given(type(optimizer))  # type: ignore[arg-type]
     for index, group in enumerate(content["param_groups"]):
         yield from ((f"group/{index}/{name}", value) for name, value in group.items() if name not in given)
+
+
+@cache
+def _given(kind: type[torch.optim.Optimizer]) -> frozenset[str]:
+    return frozenset({"params", *inspect.signature(kind).parameters})
 
 
 def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
