@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
+from paribus.commands.units import counted
 from paribus.engine.keys import earlier_key
 from paribus.errors import StoreError
 from paribus.store import Record, Store
@@ -104,7 +105,7 @@ class Catalogue:
             return found[0]
         if found:
             raise StoreError(f"{name!r} begins {len(found)} keys ({_listed(found)}); give more digits")
-        count = f"{len(self.entries)} record{'s'[: len(self.entries) != 1]}"
+        count = counted(len(self.entries), "record")
         near = self._near(name)
         mend = f"near it are {_listed(near)}" if near else "`paribus ls` lists them"
         raise StoreError(f"{name!r} is neither an index nor the beginning of a key of the {count}; {mend}")

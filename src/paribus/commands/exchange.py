@@ -10,7 +10,7 @@ import typer
 from paribus.commands.catalogue import Catalogue
 from paribus.commands.options import DEFAULT_STORE, StoreOption, existing
 from paribus.commands.printing import print_lines
-from paribus.commands.units import size
+from paribus.commands.units import counted, size
 from paribus.commands.upkeep import with_past
 from paribus.errors import ConfigurationError
 from paribus.store import Store, export, import_
@@ -34,7 +34,7 @@ def export_records(
     catalogue = Catalogue.read(opened)
     chosen = [entry.key for entry in catalogue.entries] if every else with_past(catalogue, keys or [])
     written = export(opened, chosen, file)
-    print_lines([f"{file}: {len(chosen):,} records, {size(written)}"])
+    print_lines([f"{file}: {counted(len(chosen), 'record')}, {size(written)}"])
 
 
 def import_records(file: _File, store: StoreOption = DEFAULT_STORE) -> None:
@@ -43,4 +43,4 @@ def import_records(file: _File, store: StoreOption = DEFAULT_STORE) -> None:
     The store is made when absent; records that it has stay as they are, except failed ones.
     """
     read = import_(Store.open(store), file)
-    print_lines([f"{len(read.added):,} records added, {len(read.present):,} were there"])
+    print_lines([f"{counted(len(read.added), 'record')} added, {len(read.present):,} were there"])

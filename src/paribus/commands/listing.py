@@ -14,7 +14,7 @@ from paribus.commands import wording
 from paribus.commands.catalogue import Catalogue, Entry
 from paribus.commands.options import DEFAULT_STORE, JsonOption, KeyArgument, StoreOption, existing
 from paribus.commands.printing import print_json, print_lines, print_pairs, print_table
-from paribus.commands.units import duration, size
+from paribus.commands.units import counted, duration, size
 from paribus.store import Record, Store, stats
 
 Status = Literal["done", "diverged", "failed"]
@@ -189,8 +189,7 @@ def _metrics(path: list[Entry]) -> dict[str, dict[str, Any]]:
 def _told(metric: Mapping[str, Any]) -> str:
     last = metric["last"]
     value = f"{last:.6g}" if isinstance(last, int | float) else f"{len(last)} numbers"
-    steps = f"{metric['steps']} step{'s'[: metric['steps'] != 1]}"
-    return f"{value} at step {metric['last_step']} ({steps})"
+    return f"{value} at step {metric['last_step']} ({counted(metric['steps'], 'step')})"
 
 
 def _elsewhere(catalogue: Catalogue, entry: Entry) -> list[Entry]:

@@ -1,4 +1,4 @@
-"""Seconds and bytes, as people write and read them."""
+"""Seconds, bytes and counts, as people write and read them."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ def size(count: int | None) -> str:
         return ""
     unit = next((u for u in reversed(_BYTES) if count >= _BYTES[u]), "B")
     return f"{count} B" if unit == "B" else f"{count / _BYTES[unit]:.1f} {unit}"
+
+
+def counted(number: int, noun: str) -> str:
+    """Write a number of things.
+
+    >>> counted(1, "record"), counted(1200, "record")
+    ('1 record', '1,200 records')
+    """
+    return f"{number:,} {noun}{'s'[: number != 1]}"
 
 
 def _parsed(text: str, units: dict[str, int], what: str, example: str) -> float:

@@ -10,7 +10,7 @@ import typer
 from paribus.commands.catalogue import Catalogue
 from paribus.commands.options import DEFAULT_STORE, JsonOption, KeysArgument, StoreOption, existing
 from paribus.commands.printing import print_json, print_lines
-from paribus.commands.units import parse_duration, parse_size, size
+from paribus.commands.units import counted, parse_duration, parse_size, size
 from paribus.errors import ConfigurationError
 from paribus.store import Retention, Store, Sweep, Verification, gc, verify
 
@@ -78,7 +78,7 @@ def pin(keys: KeysArgument, store: StoreOption = DEFAULT_STORE) -> None:
     opened = existing(store)
     found = with_past(Catalogue.read(opened), keys)
     opened.pins.add(found)
-    print_lines([f"pinned {_count(len(found), 'record')}"])
+    print_lines([f"pinned {counted(len(found), 'record')}"])
 
 
 def unpin(keys: KeysArgument, store: StoreOption = DEFAULT_STORE) -> None:
@@ -92,7 +92,9 @@ def unpin(keys: KeysArgument, store: StoreOption = DEFAULT_STORE) -> None:
     others = [entry.key for entry in catalogue.entries if entry.key in opened.pins.all() - named]
     freed = named - set(with_past(catalogue, others))
     opened.pins.remove(freed)
-    print_lines([f"unpinned {_count(len(freed), 'record')}; {len(named - freed)} stay for other pinned ones"])
+    stay = len(named - freed)
+    why = f"; {counted(stay, 'record')} below other pinned ones stay pinned" if stay else ""
+    print_lines([f"unpinned {counted(len(freed), 'record')}{why}"])
 
 
 def compact(store: StoreOption = DEFAULT_STORE) -> None:
@@ -130,14 +132,14 @@ def _reexecuted(store: Store, place: str, count: int, seed: int) -> list[Reexecu
 
 
 def _verdict(report: Verification) -> list[str]:
-    head = f"{_count(report.records, 'record')}, {_count(report.objects, 'object')} in {size(report.size)}"
+    head = f"{counted(report.records, 'record')}, {counted(report.objects, 'object')} in {size(report.size)}"
     lines = [f"{head}: {'sound' if report.sound else 'damaged'}"]
     lines += [f"  ledger: {complaint}" for complaint in report.damage]
     lines += [f"  record {key} was altered" for key in report.altered_records]
     lines += [f"  object {digest} was altered" for digest in report.altered_objects]
     lines += [f"  record {key} lacks its {name}, object {digest}" for key, name, digest in report.dangling]
     if report.unreferenced or report.leftovers:
-        objects, files = _count(report.unreferenced, "object"), _count(report.leftovers, "temporary file")
+        objects, files = counted(report.unreferenced, "object"), counted(report.leftovers, "temporary file")
         lines.append(f"  no record needs {objects} and {files}; `paribus gc` takes them")
     return lines
 
@@ -147,17 +149,13 @@ def _comparison(again: list[Reexecution]) -> list[str]:
         return []
     same = sum(each.same for each in again)
     differing = [f"  {each}" for each in again if not each.same]
-    return [f"{_count(len(again), 'learner')} trained again: {same} equal to the bit", *differing]
+    return [f"{counted(len(again), 'learner')} trained again: {same} equal to the bit", *differing]
 
 
 def _swept(sweep: Sweep, dry_run: bool) -> list[str]:
     would = "would be freed" if dry_run else "freed"
-    objects = _count(len(sweep.objects), "object")
+    objects = counted(len(sweep.objects), "object")
     if sweep.leftovers:
-        objects += f", {_count(sweep.leftovers, 'temporary file')}"
-    head = f"{_count(len(sweep.records), 'record')}, {objects}: {size(sweep.freed)} {would}"
+        objects += f", {counted(sweep.leftovers, 'temporary file')}"
+    head = f"{counted(len(sweep.records), 'record')}, {objects}: {size(sweep.freed)} {would}"
     return [f"{head}, {size(sweep.kept)} stay", *(f"  {key}" for key in sweep.records)]
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'s'[: number != 1]}"

@@ -1,0 +1,31 @@
+"""A small study whose results the command line is tried on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from paribus import Experiment, Logger
+from paribus.datasets import digits
+from paribus.interventions import PerturbMomentum
+from paribus.models import MLP
+
+LEARNERS, STEPS, WINDOW = 3, 6, (2, 4)
+
+
+def study(
+    store: Path | None = None, hidden: int = 8, learners: int = LEARNERS, logger: Logger | None = None
+) -> Experiment:
+    """A control and other momenta in a window: one trunk, and forks that end with the window."""
+    return Experiment(
+        MLP(64, (hidden,)),
+        digits(size=8),
+        PerturbMomentum.make_variations(
+            momentum=lambda m: [m / (i + 1) for i in range(learners)], when=(WINDOW,)
+        ),
+        steps=STEPS,
+        store=store,
+        logger=logger,
+    )
+
+
+NOT_A_STUDY = 3
