@@ -10,7 +10,8 @@ from typing import final
 from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration, Resolver
 from paribus.errors import LevelError
-from paribus.interventions.base import Design, Intervention, Modified, Product, Union, Variations
+from paribus.interventions.base import Intervention
+from paribus.interventions.designs import Design, Modified, Product, Union, Variations
 
 
 def one_at_a_time(*entries: Design) -> Design:
