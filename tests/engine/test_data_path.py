@@ -67,10 +67,6 @@ class Noisy(Points):
         return self.inputs[index] + noise * float(self.often), int(self.targets[index])
 
 
-# Classes that libraries make of strings (named tuples in a DataLoader) are taken for the user's code.
-made_of_strings = pytest.mark.filterwarnings("ignore:.*<string>")
-
-
 def batches(source: Any, size: int = 8, start: int = 0, stop: int = 7) -> list[Any]:
     return list(source.training(Seeds.all_equal(3), size, start, stop))
 
@@ -156,7 +152,6 @@ def test_a_data_set_with_a_generator_of_its_own_is_refused(folder: Path) -> None
         load("train", Own(), memory=GB, workers=0)
 
 
-@made_of_strings
 def test_augmentation_gives_the_same_bits_with_any_number_of_loaders(tmp_path: Path) -> None:
     found = []
     for loaders in (0, 2):
@@ -172,12 +167,10 @@ def test_augmentation_gives_the_same_bits_with_any_number_of_loaders(tmp_path: P
     assert found[0][1].equals(found[1][1])
 
 
-@pytest.mark.xfail(reason="identity.audit: named tuples of libraries are taken for the user's code")
 def test_streaming_runs_no_code_that_the_key_misses(folder: Path) -> None:
     assert experiment(folder, dataset=(Points(), Points()), memory=1).audit() == []
 
 
-@made_of_strings
 def test_streamed_and_held_data_give_the_same_bits(tmp_path: Path) -> None:
     held = experiment(tmp_path / "held", dataset=(Points(), Points()))
     streamed = experiment(tmp_path / "streamed", dataset=(Points(), Points()), memory=1)
@@ -188,7 +181,6 @@ def test_streamed_and_held_data_give_the_same_bits(tmp_path: Path) -> None:
     assert states(held) == states(streamed)
 
 
-@made_of_strings
 @pytest.mark.parametrize("kind", ["dict", "nested", "words"])
 def test_any_nesting_trains_under_an_objective(kind: str, folder: Path) -> None:
     def objective(model: nn.Module, batch: Any) -> torch.Tensor:

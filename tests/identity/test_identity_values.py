@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import cProfile
 import importlib
 import math
 import re
@@ -396,3 +397,12 @@ def test_a_simple_module_is_written_as_any_other(monkeypatch):
     soon = [digest(layer) for layer in layers]
     monkeypatch.setattr(torch_values, "_simple_form", lambda walk, module, own: None)
     assert [digest(layer) for layer in layers] == soon
+
+
+def test_an_audit_leaves_a_profiler_of_the_users_alone():
+    profiler = cProfile.Profile()
+    profiler.enable()
+    calls_made(lambda: None)
+    math.gcd(4, 6)
+    profiler.disable()
+    assert any("gcd" in str(entry.code) for entry in profiler.getstats())

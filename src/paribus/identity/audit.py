@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from types import CodeType
+from types import CodeType, FrameType
 from typing import Any
 
 from paribus.identity import library, source
@@ -22,10 +22,17 @@ def calls_made(action: Callable[[], object]) -> frozenset[CodeType]:
     >>> sorted(code.co_name for code in calls_made(lambda: double(3)))
     ['<lambda>', 'double']
     """
-    ran: set[CodeType] = set()
-    with _watching(ran.add):
+    ran: set[tuple[CodeType, str]] = set()
+    with _watching(lambda frame: ran.add((frame.f_code, str(frame.f_globals.get("__name__"))))):
         action()
-    return frozenset(code for code in ran if library.is_user_file(code.co_filename) and _is_written(code))
+    return frozenset(code for code, module in ran if _is_users(code, module) and _is_written(code))
+
+
+def _is_users(code: CodeType, module: str) -> bool:
+    # Text that is compiled has no file to tell by: libraries compile some too, as for a named tuple.
+    compiled = code.co_filename.startswith("<")
+    made = module.startswith("namedtuple_") or not library.is_user_module(module)
+    return library.is_user_file(code.co_filename) and not (compiled and made)
 
 
 def _is_written(code: CodeType) -> bool:
@@ -47,7 +54,7 @@ def outside(ran: Iterable[CodeType], fingerprints: Iterable[Fingerprint]) -> lis
 
 
 @contextmanager
-def _watching(note: Callable[[CodeType], object]) -> Iterator[None]:
+def _watching(note: Callable[[FrameType], object]) -> Iterator[None]:
     if sys.version_info >= (3, 12):
         with _monitoring(note):
             yield
@@ -57,29 +64,32 @@ def _watching(note: Callable[[CodeType], object]) -> Iterator[None]:
 
 
 @contextmanager
-def _profiling(note: Callable[[CodeType], object]) -> Iterator[None]:
-    def watch(frame: Any, event: str, argument: object) -> None:
+def _profiling(note: Callable[[FrameType], object]) -> Iterator[None]:
+    def watch(frame: FrameType, event: str, argument: object) -> None:
         if event == "call":
-            note(frame.f_code)
+            note(frame)
 
     before = sys.getprofile()
+    if before is not None:  # a profiler of the user's has the one place there is, and keeps it
+        yield
+        return
     threading.setprofile(watch)
     sys.setprofile(watch)
     try:
         yield
     finally:
-        sys.setprofile(before)
-        threading.setprofile(before)
+        sys.setprofile(None)
+        threading.setprofile(None)
 
 
 @contextmanager
-def _monitoring(note: Callable[[CodeType], object]) -> Iterator[None]:
+def _monitoring(note: Callable[[FrameType], object]) -> Iterator[None]:
     monitoring: Any = sys.monitoring  # type: ignore[attr-defined,unused-ignore]
     tool = next(number for number in range(6) if monitoring.get_tool(number) is None)
     started = monitoring.events.PY_START
 
     def watch(code: CodeType, offset: int) -> object:
-        note(code)
+        note(sys._getframe(1))
         return monitoring.DISABLE  # once for each place is enough
 
     monitoring.use_tool_id(tool, "paribus")
