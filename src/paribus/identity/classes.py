@@ -9,7 +9,7 @@ from operator import itemgetter
 from types import FunctionType, GetSetDescriptorType, MemberDescriptorType
 from typing import TYPE_CHECKING, Any
 
-from paribus.identity import library, marks, witness
+from paribus.identity import library, marks
 from paribus.identity.code import MISSING
 from paribus.identity.grammar import label, plain
 from paribus.identity.graph import Form, Node
@@ -53,7 +53,7 @@ _GENERATED = frozenset(
 def class_form(walk: Walk, kind: type) -> Form:
     """Describe a class: the user's by its attributes as they are now, a library's by name and version."""
     own = library.is_user_module(kind.__module__)
-    patched = [] if own else _patches(kind)
+    patched = [] if own else _patches(walk, kind)
     bases = [base for base in kind.__bases__ if own or library.is_user_module(base.__module__)]
     named = label(kind.__name__) if own else library.class_name(kind)
     if not own and not patched and not bases:
@@ -75,10 +75,10 @@ def class_form(walk: Walk, kind: type) -> Form:
     return node
 
 
-def _patches(kind: type) -> list[tuple[str, FunctionType]]:
+def _patches(walk: Walk, kind: type) -> list[tuple[str, FunctionType]]:
     """Find the functions that the user has put into a library's class."""
     known = _unpatched.get(kind)
-    if known is not None and known.hold(witness.signature):
+    if known is not None and walk.holds(known):
         return []
     patches = list(_find_patches(kind))
     if not patches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 
 from paribus.identity import source
@@ -26,14 +27,20 @@ def parts(form: Form) -> Mapping[str, str]:
         if node.text is not None:
             told[f"{path}/rows".lstrip("/") if node.kind in ARRAYS else path] = node.text()
         for name, target in reversed(node.edges if node.kind not in ARRAYS else []):
-            if name == KEY:
+            if name == KEY or (name, node.kind) == ("text", "function"):  # the text itself is told
                 continue
             below = f"{path}/{_step(name)}" if path else _step(name)
+            below = _SAMPLES.sub(lambda found: _NAMES[found[1]], below)
             if isinstance(target, Node):
                 stack.append((below, target))
             else:
                 told.update(_flat(below, target))
     return told
+
+
+_SAMPLES = re.compile(r"(?<![^/])tensors/([01])$")
+_NAMES = {"0": "inputs", "1": "labels"}
+"""What a `TensorDataset` of two tensors holds, as it is called."""
 
 
 def _step(name: str) -> str:

@@ -89,7 +89,7 @@ def _node(form: bytes, at: int) -> tuple[str, int]:
         pieces[_bare(name)], at = _read(form, at)
     if _bare(kind) not in ARRAYS:
         return f"{_bare(kind)}({', '.join(f'{name}={words}' for name, words in pieces.items())})", at
-    known = (_bare(pieces["dtype"]), pieces.get("shape", ""), pieces.get("content", ""))
+    known = (_bare(pieces["dtype"]), pieces.get("shape", ""))
     learns = "frozen" if pieces.get("requires_grad") == "False" and "place" in pieces else ""
     place = f"weight {pieces['place']}" if "place" in pieces else ""
     return " ".join(filter(None, (*known, learns, place))), at

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from operator import is_
 from types import CellType, CodeType, FunctionType
@@ -15,12 +15,41 @@ Signature = tuple[int, int] | None
 _Space = Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """All names of a space, and what they stood for."""
+
+    space: _Space
+    names: tuple[str, ...]
+    values: tuple[object, ...]
+
+    @classmethod
+    def of(cls, space: _Space) -> Snapshot:
+        """Take down a space as it is."""
+        return cls(space, tuple(space), tuple(space.values()))
+
+    def holds(self) -> bool:
+        """Say whether the space is as it was."""
+        return tuple(self.space) == self.names and all(map(is_, self.space.values(), self.values))
+
+
+_classes: dict[type, Snapshot] = {}
+
+
+def _class_snapshot(kind: type) -> Snapshot:
+    """Take down a class; all that read it as it is share one snapshot, checked once in a walk."""
+    known = _classes.get(kind)
+    if known is None or not known.holds():
+        _classes[kind] = known = Snapshot.of(kind.__dict__)
+    return known
+
+
 @dataclass(slots=True)
 class Reads:
     """The reads of a piece of code: names, whole spaces of names, values that may change, cells, files."""
 
     names: list[tuple[_Space, str, object]] = field(default_factory=list)
-    spaces: list[tuple[_Space, tuple[str, ...], tuple[object, ...]]] = field(default_factory=list)
+    spaces: list[Snapshot] = field(default_factory=list)
     plains: list[tuple[object, bytes]] = field(default_factory=list)
     cells: list[tuple[CellType, object]] = field(default_factory=list)
     functions: list[tuple[FunctionType, CodeType, object, object]] = field(default_factory=list)
@@ -39,25 +68,26 @@ class Reads:
         """Note that this is to be described anew each time."""
         self.plains.append((ABSENT, b""))
 
-    def space(self, space: _Space) -> None:
-        """Note all names of a space, and what they stand for."""
-        self.spaces.append((space, tuple(space), tuple(space.values())))
-
     def bases(self, kind: type) -> None:
         """Note all attributes of a class and its bases."""
         for base in kind.__mro__:
             if base.__module__ != "builtins":
-                self.space(base.__dict__)
+                self.spaces.append(_class_snapshot(base))
 
     def function(self, function: FunctionType) -> None:
         """Note the parts of a function that can be put in another's place."""
         self.functions.append((function, function.__code__, function.__defaults__, function.__kwdefaults__))
         if function.__kwdefaults__:
-            self.space(function.__kwdefaults__)
-        self.space(function.__dict__)
+            self.spaces.append(Snapshot.of(function.__kwdefaults__))
+        self.spaces.append(Snapshot.of(function.__dict__))
 
-    def hold(self, signature: Callable[[str], Signature]) -> bool:
-        """Say whether everything that was read would be read the same now."""
+    def hold(self, signature: Callable[[str], Signature], checked: set[int]) -> bool:
+        """Say whether everything that was read would be read the same now.
+
+        Args:
+            signature: gives what changes when a file is edited.
+            checked: the snapshots, by `id`, that were found to hold in this walk; it grows.
+        """
         for space, name, value in self.names:
             if space.get(name, ABSENT) is not value:
                 return False
@@ -66,10 +96,15 @@ class Reads:
                 return False
             if function.__kwdefaults__ is not keyword:
                 return False
-        for known, names, values in self.spaces:
-            if tuple(known) != names or not all(map(is_, known.values(), values)):
+        for snapshot in self.spaces:
+            if id(snapshot) not in checked:
+                if not snapshot.holds():
+                    return False
+                checked.add(id(snapshot))
+        for file, told in self.files:
+            if signature(file) != told:
                 return False
-        return self._contents_hold() and all(signature(file) == told for file, told in self.files)
+        return not (self.cells or self.plains) or self._contents_hold()
 
     def _contents_hold(self) -> bool:
         try:
@@ -78,21 +113,3 @@ class Reads:
             )
         except (ValueError, NotPlainError):  # a cell was emptied, a list holds an object now
             return False
-
-
-def together(several: Iterable[Reads]) -> Reads:
-    """Put reads together, each once."""
-    whole = Reads()
-    names: dict[object, tuple[_Space, str, object]] = {}
-    spaces: dict[object, tuple[_Space, tuple[str, ...], tuple[object, ...]]] = {}
-    cells: dict[object, tuple[CellType, object]] = {}
-    for reads in several:
-        names |= {(id(item[0]), item[1]): item for item in reads.names}
-        spaces |= {(id(item[0]), item[1]): item for item in reads.spaces}
-        cells |= {id(item[0]): item for item in reads.cells}
-        whole.plains += reads.plains
-        whole.functions += reads.functions
-        whole.files += reads.files
-    whole.names, whole.spaces, whole.cells = [*names.values()], [*spaces.values()], [*cells.values()]
-    whole.files = [*dict.fromkeys(whole.files)]
-    return whole

@@ -10,7 +10,9 @@ _MOST = 4096
 
 def rows(array: Any, digest: Callable[[Any], bytes]) -> str:
     """Write how many rows a piece has, and 4 hex digits of the hash of each piece."""
-    if array.ndim == 0 or not len(array):
+    if array.ndim == 0:
+        return f"1 {digest(array).hex()[:4]}"
+    if not len(array):
         return "1"
     each = -(-len(array) // _MOST)
     return " ".join(

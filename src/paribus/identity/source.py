@@ -12,7 +12,7 @@ from types import CodeType
 
 from paribus.identity import witness
 from paribus.identity.grammar import hash128, plain, sequence
-from paribus.identity.syntax import Function, bare, walk
+from paribus.identity.syntax import Function, bare, statements, walk
 
 _FUTURE = sum(getattr(__future__, name).compiler_flag for name in __future__.all_feature_names)
 
@@ -26,7 +26,7 @@ class Unit:
     """One text of source, parsed and compiled."""
 
     functions: dict[tuple[int, str], list[Function]]
-    codes: list[CodeType]
+    codes: dict[str, list[CodeType]]
 
 
 def find(code: CodeType) -> Function | None:
@@ -50,23 +50,28 @@ def _unit(text: str, filename: str, flags: int) -> Unit:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text, filename)
-            whole = compile(text, filename, "exec", flags=flags, dont_inherit=True)
+            whole = compile(tree, filename, "exec", flags=flags, dont_inherit=True)
     except (SyntaxError, ValueError):  # edited, and not yet done
-        return Unit({}, [])
+        return Unit({}, {})
+    codes: dict[str, list[CodeType]] = {}
+    for code in nested(whole):
+        codes.setdefault(code.co_name, []).append(code)
     functions: dict[tuple[int, str], list[Function]] = {}
-    for node in walk(tree):
+    for node in walk(tree) if "<lambda>" in codes else statements(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
             decorators = getattr(node, "decorator_list", None)
             place = (decorators or [node])[0].lineno, getattr(node, "name", "<lambda>")
             functions.setdefault(place, []).append(node)
-    return Unit(functions, list(nested(whole)))
+    return Unit(functions, codes)
 
 
 def _matching(unit: Unit, code: CodeType) -> Function | None:
     """Find the function of a text that compiles to this code: at its place, or wherever it was moved to."""
-    candidates = [item for item in unit.codes if item.co_name == code.co_name]
     line = code.co_firstlineno
-    candidates.sort(key=lambda item: (item.co_firstlineno != line, item.co_qualname != code.co_qualname))
+    candidates = sorted(
+        unit.codes.get(code.co_name, ()),
+        key=lambda item: (item.co_firstlineno != line, item.co_qualname != code.co_qualname),
+    )
     rewritten = any(name.startswith("@py") for name in (*code.co_names, *code.co_varnames))
     for item in candidates:
         # pytest rewrites the assert statements of tests: there, the place must do

@@ -7,13 +7,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
-from paribus.identity.grammar import count, label, plain, sequence
+from paribus.identity.grammar import count, label, plain
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 _SCOPES = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
 _COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
 _SILENT = frozenset({"ctx", "kind", "type_comment", "type_params", "annotation", "returns", "type_ignores"})
+_CHILDLESS = frozenset({"ctx", "op", "ops", "id", "attr", "kind", "level", "conversion", "type_comment"})
 _BODIES = ("body", "orelse", "finalbody")
+_HOLDERS = (*_BODIES, "handlers", "cases")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +34,15 @@ class Reference:
 
 def bare(function: Function) -> Function:
     """Strip what does not run, in place, and drop what is counted by value: decorators and own defaults."""
-    for node in walk(function):
-        if isinstance(node, ast.arg):
-            node.annotation = None
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+    for node in statements(function):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             node.returns = None
-        if isinstance(node, ast.stmt | ast.ExceptHandler | ast.match_case):
-            fields = isinstance(node, ast.ClassDef)
-            for name in _BODIES:
-                if statements := getattr(node, name, None):
-                    empty: list[ast.stmt] = [ast.Pass()] if name == "body" else []
-                    setattr(node, name, _running(statements, fields) or empty)
+            for argument in _arguments(node.args):
+                argument.annotation = None
+        for name in _BODIES:
+            if inside := getattr(node, name, None):
+                empty: list[ast.stmt] = [ast.Pass()] if name == "body" else []
+                setattr(node, name, _running(inside, isinstance(node, ast.ClassDef)) or empty)
     old = function.args
     # The defaults stay in the tree of a function around this one, where they run.
     arguments = ast.arguments(
@@ -62,13 +62,25 @@ def bare(function: Function) -> Function:
 
 def _children(node: ast.AST) -> list[ast.AST]:
     found: list[ast.AST] = []
-    for name in node._fields:
+    for name in _INNER[type(node)]:
         value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
-            found.append(value)
-        elif isinstance(value, list):
+        if isinstance(value, list):
             found += [item for item in value if isinstance(item, ast.AST)]
+        elif isinstance(value, ast.AST):
+            found.append(value)
     return found
+
+
+class _Inner(dict[type, tuple[str, ...]]):
+    """The fields that may hold further nodes, by class of node."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[str, ...]:
+        fields = () if kind is ast.Constant else kind._fields
+        self[kind] = inner = tuple(name for name in fields if name not in _CHILDLESS)
+        return inner
+
+
+_INNER = _Inner()
 
 
 def walk(node: ast.AST) -> Iterator[ast.AST]:
@@ -77,6 +89,15 @@ def walk(node: ast.AST) -> Iterator[ast.AST]:
     while stack:
         yield (inner := stack.pop())
         stack += _children(inner)
+
+
+def statements(root: ast.AST) -> Iterator[ast.AST]:
+    """Yield a tree's statements, the root first; each may be changed before those inside it are looked at."""
+    stack = [] if isinstance(root, ast.Lambda) else [root]
+    while stack:
+        yield (node := stack.pop())
+        for name in _HOLDERS:
+            stack += getattr(node, name, ())
 
 
 def _running(statements: list[ast.stmt], fields: bool) -> list[ast.stmt]:
@@ -100,32 +121,51 @@ def _running(statements: list[ast.stmt], fields: bool) -> list[ast.stmt]:
 
 def canonical(node: object) -> bytes:
     """Write a syntax tree: ``x``, the name of its class, and its fields that are not empty, by name."""
-    if isinstance(node, ast.JoinedStr):
-        return b"x" + label("JoinedStr") + sequence(b"l", [canonical(item) for item in _joined(node)])
-    if isinstance(node, ast.AST):
-        opening, fields = _fields(type(node))
-        pieces = [opening, b""]
-        for name, written in fields:
+    written: list[bytes] = []
+    _write(node, written)
+    return b"".join(written)
+
+
+def _write(node: object, written: list[bytes]) -> None:
+    kind = type(node)
+    if kind is str:
+        written.append(label(node))
+    elif kind is list:
+        written += (b"l", count(len(node)))  # type: ignore[arg-type]
+        for item in node:  # type: ignore[attr-defined]
+            _write(item, written)
+    elif isinstance(node, ast.JoinedStr):
+        written += (b"x", label("JoinedStr"))
+        _write(list(_joined(node)), written)
+    elif isinstance(node, ast.AST):
+        opening, fields = _WRITTEN[type(node)]
+        written += (opening, b"")
+        place, number = len(written) - 1, 0
+        for name, named in fields:
             value = getattr(node, name, None)
-            if value is not None and value != []:
-                pieces.append(written)
-                pieces.append(canonical(value))
-        pieces[1] = count(len(pieces) // 2 - 1)
-        return b"".join(pieces)
-    if isinstance(node, list):
-        return sequence(b"l", [canonical(item) for item in node])
-    return label(node) if isinstance(node, str) else plain(node)
+            if value is None or value == []:
+                continue
+            written.append(named)
+            number += 1
+            if type(value) is str:
+                written.append(label(value))
+            else:
+                _write(value, written)
+        written[place] = count(number)
+    else:
+        written.append(plain(node))
 
 
-def _fields(kind: type[ast.AST]) -> tuple[bytes, list[tuple[str, bytes]]]:
-    known = _written.get(kind)
-    if known is None:
+class _Written(dict[type, tuple[bytes, list[tuple[str, bytes]]]]):
+    """The opening of a node's form, and its fields that count with their written names, by class of node."""
+
+    def __missing__(self, kind: type[ast.AST]) -> tuple[bytes, list[tuple[str, bytes]]]:
         fields = [(name, label(name)) for name in kind._fields if name not in _SILENT]
-        _written[kind] = known = b"x" + label(kind.__name__), fields
-    return known
+        self[kind] = known = b"x" + label(kind.__name__), fields
+        return known
 
 
-_written: dict[type, tuple[bytes, list[tuple[str, bytes]]]] = {}
+_WRITTEN = _Written()
 
 
 def _joined(node: ast.JoinedStr) -> Iterator[ast.expr | str]:
@@ -159,7 +199,7 @@ class _Reader:
 
     def scope(self, function: Function, outer: list[dict[str, _Binding]]) -> None:
         body = [function.body] if isinstance(function, ast.Lambda) else function.body
-        own = dict.fromkeys(_parameters(function.args)) | _bindings(body)
+        own = dict.fromkeys(item.arg for item in _arguments(function.args)) | _bindings(body)
         for node in body:
             self.visit(node, [*outer, own])
 
@@ -182,7 +222,7 @@ class _Reader:
                 self.visit(item, [*scopes, dict.fromkeys(targets)])
         elif isinstance(node, ast.Import | ast.ImportFrom):
             self._import(node)
-        elif not isinstance(node, ast.expr_context | ast.operator):
+        else:
             for item in _children(node):
                 self.visit(item, scopes)
 
@@ -195,7 +235,11 @@ class _Reader:
         if not isinstance(inner, ast.Name):
             self.visit(inner, scopes)
             return
-        binding = next((own[inner.id] for own in reversed(scopes) if inner.id in own), _OUTSIDE)
+        binding = _OUTSIDE
+        for own in reversed(scopes):
+            if inner.id in own:
+                binding = own[inner.id]
+                break
         if binding is not None:
             self.roots.add(inner.id)
             self.found.add(Reference(inner.id, tuple(reversed(chain)), binding or None))
@@ -219,17 +263,14 @@ _OUTSIDE: _Binding = ()
 """How a name is bound: outside of the function; by a local import; or, as None, to a local value."""
 
 
-def _parameters(arguments: ast.arguments) -> Iterator[str]:
-    for item in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs):
-        yield item.arg
-    for rest in (arguments.vararg, arguments.kwarg):
-        if rest is not None:
-            yield rest.arg
+def _arguments(arguments: ast.arguments) -> Iterator[ast.arg]:
+    yield from (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)
+    yield from (rest for rest in (arguments.vararg, arguments.kwarg) if rest is not None)
 
 
 _BINDING = frozenset(
     {
-        *(ast.Name, ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.ClassDef),
+        *(ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.ClassDef),
         *(ast.ExceptHandler, ast.MatchAs, ast.MatchStar, ast.MatchMapping),
         *_SCOPES,
         *_COMPREHENSIONS,
@@ -244,12 +285,14 @@ def _bindings(body: Iterable[ast.AST]) -> dict[str, _Binding]:
     stack = list(body)
     while stack:
         node = stack.pop()
+        if isinstance(node, ast.Name):
+            if not isinstance(node.ctx, ast.Load):
+                bound.setdefault(node.id, None)
+            continue
         if type(node) not in _BINDING:
             stack += _children(node)
             continue
         match node:
-            case ast.Name(ctx=ast.Store() | ast.Del()):
-                bound.setdefault(node.id, None)
             case ast.Global():
                 elsewhere |= dict.fromkeys(node.names, _OUTSIDE)
             case ast.Nonlocal():

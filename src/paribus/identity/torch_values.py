@@ -98,6 +98,7 @@ def _weight_form(walk: Walk, weight: Tensor) -> Form:
     walk.enter(weight, node)
     if walk.contents:
         node.edges.append(("content", reference(content_digest(weight))))
+        node.text = lambda: rows(weight.detach(), content_digest)
     for name, value in sorted(weight.__dict__.items()):
         node.edges.append((f".{name}", walk.at(name, value)))
     for number, hook in enumerate((weight._backward_hooks or {}).values()):
@@ -135,6 +136,7 @@ def module_form(walk: Walk, module: nn.Module) -> Form:
     """
     if isinstance(module, torch.jit.ScriptModule):
         raise NoIdentityError(module, "a scripted module hides its code; give the module it was made of")
+    _unscripted.add(type(module))
     simple = _simple_form(walk, module, module.__dict__)
     if simple is not None:
         return simple
@@ -146,7 +148,8 @@ def module_form(walk: Walk, module: nn.Module) -> Form:
     edges.append(("class", walk.at("class", type(module))))
     for name, child in own["_modules"].items():
         if name not in without:
-            edges.append((name, walk.at(name, child)))
+            simple = _simple_form(walk, child, child.__dict__) if type(child) in _unscripted else None
+            edges.append((name, simple or walk.at(name, child)))
     for name, weight in own["_parameters"].items():
         edges.append((name, b"N" if weight is None else _weight_form(walk, weight)))
     fleeting = own["_non_persistent_buffers_set"]
@@ -172,26 +175,32 @@ def _simple_form(walk: Walk, module: nn.Module, own: dict[str, Any]) -> bytes | 
         return None
     if id(module) not in walk.modules:
         _register(walk, module)
-    attributes = _attributes(tuple(own))
-    forms = [walk.at("class", type(module))]
+    opening, attributes, names = _frame(tuple(own), tuple(own["_parameters"]))
     weights = own["_parameters"].values()
+    forms = [walk.kind(type(module))]
     forms += [b"N" if weight is None else _weight_form(walk, weight) for weight in weights]
     try:
-        forms += [WRITERS[type(own[name])](own[name]) for name, _ in attributes]
+        forms += [WRITERS[type(own[name])](own[name]) for name in attributes]
     except NotPlainError:
         return None
-    names = [label("class"), *map(label, own["_parameters"]), *(written for _, written in attributes)]
-    pieces = [b"n", label("module"), count(len(forms))]
+    pieces = [opening]
     for name, form in zip(names, forms, strict=True):
         if not isinstance(form, bytes):
             return None
-        pieces += (name, form)
+        pieces.append(name)
+        pieces.append(form)
     return b"".join(pieces)
 
 
+_unscripted: set[type] = set()
+
+
 @lru_cache(maxsize=4096)
-def _attributes(names: tuple[str, ...]) -> list[tuple[str, bytes]]:
-    return [(name, label(f".{name}")) for name in sorted({*names} - _BOOKKEEPING)]
+def _frame(own: tuple[str, ...], weights: tuple[str, ...]) -> tuple[bytes, list[str], list[bytes]]:
+    """Write what precedes the pieces of a simple module, and name its attributes and all of its pieces."""
+    attributes = sorted({*own} - _BOOKKEEPING)
+    names = [label(name) for name in ("class", *weights, *(f".{name}" for name in attributes))]
+    return b"n" + label("module") + count(len(names)), attributes, names
 
 
 def _add_hooks(walk: Walk, own: dict[str, Any], edges: list[tuple[str, Form]]) -> None:

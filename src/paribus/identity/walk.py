@@ -20,7 +20,7 @@ from paribus.identity import classes, code, files, library, marks, objects, witn
 from paribus.identity.grammar import WRITERS, NotPlainError, label, reference, refuse, unordered
 from paribus.identity.graph import Form, Node, digest_of, reachable
 from paribus.identity.objects import NoIdentityError
-from paribus.identity.reads import Reads, together
+from paribus.identity.reads import Reads
 
 Describer = Callable[["Walk", Any], Form]
 
@@ -38,6 +38,8 @@ class Walk:
         self._open: set[int] = set()
         self._code: list[tuple[object, Node]] = []
         self._signatures: dict[str, tuple[int, int] | None] = {}
+        self._checked: set[int] = set()
+        self._holding: set[int] = set()
 
     def form(self, value: object) -> Form:
         """Describe a value: canonical bytes, or a node where it refers to others.
@@ -70,6 +72,10 @@ class Walk:
         except NoIdentityError as error:
             error.path.append(name)
             raise
+
+    def kind(self, kind: type) -> Form:
+        """Describe the class of an instance."""
+        return self._forms.get(id(kind)) or self.at("class", kind)
 
     def read(self, reads: Reads, name: str, value: object) -> Form:
         """Describe a value that code reads, and note what its description rests on."""
@@ -106,14 +112,21 @@ class Walk:
             self._signatures[filename] = witness.signature(filename)
         return self._signatures[filename]
 
+    def holds(self, reads: Reads) -> bool:
+        """Say whether everything that was read would be read the same now."""
+        return reads.hold(self.signature, self._checked)
+
     def _remembered(self, value: object) -> Node | None:
         """Give the node of code that was described before, if all that it rests on is as it was."""
         entry = _REMEMBERED.get(id(value))
         if entry is None or entry[0] is not value or self.reading_files:
             return None
-        if not entry[2].hold(self.signature):
-            del _REMEMBERED[id(value)]
-            return None
+        for node in entry[2]:
+            if id(node) not in self._holding:
+                if node.reads is None or not self.holds(node.reads):
+                    self._alive.append(_REMEMBERED.pop(id(value)))  # no id of a part of it may come again
+                    return None
+                self._holding.add(id(node))
         self._forms[id(value)] = entry[1]
         return entry[1]
 
@@ -168,11 +181,12 @@ def _remember(value: object, form: Node) -> None:
     if all(node.reads is not None for node in nodes):
         if len(_REMEMBERED) >= _MOST:
             _REMEMBERED.clear()
-        _REMEMBERED[id(value)] = value, form, together(node.reads for node in nodes if node.reads)
+        _REMEMBERED[id(value)] = value, form, nodes
 
 
 _MOST = 4096
-_REMEMBERED: dict[int, tuple[object, Node, Reads]] = {}
+_REMEMBERED: dict[int, tuple[object, Node, list[Node]]] = {}
+"""By `id`: a value, its node, and all nodes whose reads must hold."""
 
 
 def list_form(walk: Walk, value: Any) -> Form:
