@@ -22,7 +22,14 @@ from paribus.engine.designs import Cell, expand, read
 from paribus.engine.executors import Executor, choose_executor
 from paribus.engine.explain import Explanation, explain
 from paribus.engine.frames import History, histories, printed, results_frame, tidy_frame
-from paribus.engine.inspection import UncoveredCodeWarning, mend, uncovered
+from paribus.engine.inspection import (
+    UNSEEDED,
+    UncoveredCodeWarning,
+    UnseededWeightsWarning,
+    drawn_unseeded,
+    mend,
+    uncovered,
+)
 from paribus.engine.journal import Journal
 from paribus.engine.ledger import read_parts, stops_by_family
 from paribus.engine.model import read_model, torch_dtype
@@ -348,6 +355,8 @@ class Experiment:
                 "write the Experiment again"
             )
         check_optimizers(self.cells)
+        if drawn_unseeded(self.work, self.cells[0].configuration, self.store):
+            warnings.warn(UNSEEDED, UnseededWeightsWarning, stacklevel=3)
         names = self.audit()
         if names:
             warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=3)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final
+from typing import Any, TypeGuard, final
 
 from paribus.engine.claiming import Claimant
 from paribus.engine.journal import Journal
+from paribus.engine.ledger import stops_by_family
 from paribus.engine.work import Outcome, Task
 from paribus.store import Record
 
@@ -94,8 +96,8 @@ class Board:
         """
         while True:
             while (task := self._frontier.take()) is not None:
-                if self._is_ours(task):
-                    return task
+                if (ours := self._claimed(task)) is not None:
+                    return ours
             if not self._elsewhere or not wait:
                 return None
             time.sleep(_POLL_SECONDS)
@@ -122,30 +124,46 @@ class Board:
         for each in (outcome, *self._frontier.finish(outcome)):
             self._settled(each)
 
-    def _is_ours(self, task: Task) -> bool:
-        """Claim a task, unless another driver has it or has done it meanwhile."""
+    def resumed(self, task: Task) -> Task:
+        """Cut a task to what is left of it, where one who died had saved progress."""
+        configuration = task.configuration
+        relatives = self.journal.store.relatives([configuration.family.hex()])
+        stops = {stop for stops in stops_by_family(relatives).values() for stop in stops}
+        for step in sorted(stops.intersection(range(task.start + 1, task.stop)), reverse=True):
+            record = relatives.get(configuration.key(step))
+            if self._fulfils(record, task) and record.status == "done":
+                self._states[record.key] = record.references["state"]
+                due = {name: tuple(s for s in steps if s > step) for name, steps in task.due.items()}
+                return dataclasses.replace(task, parent=record.key, start=step, due=due)
+        return task
+
+    def _claimed(self, task: Task) -> Task | None:
+        """Claim a task and return what is left of it, unless another driver has it or has done it."""
         if not self._claimant.take(task.key):
             self._elsewhere.append(task)
-            return False
+            return None
         record = self.journal.store.records([task.key]).get(task.key)
-        if record is None or not _fulfils(record, task, self.journal.digests):
-            return True
+        if not self._fulfils(record, task) and (record is not None or self._claimant.contested(task.key)):
+            task = self.resumed(task)
+        if not self._fulfils(record, task):
+            return task
         self._claimant.give_back(task.key)
         body: Any = record.body
         state = record.references.get("state")
         self._finish(
             Outcome(task.key, record.status, body["step"], {}, body["finite"], state=state, skipped=True)
         )
-        return False
+        return None
 
-
-def _fulfils(record: Record, task: Task, digests: Mapping[str, str]) -> bool:
-    """Tell whether a record holds all that a task would bring."""
-    body: Any = record.body
-    if record.status == "failed" or (record.status == "done" and "state" not in record.references):
-        return False
-    recorded = {digest: set(entry["steps"]) for digest, entry in body["metrics"].items()}
-    return all(
-        recorded.get(digests[name], set()).issuperset(step for step in steps if step <= body["step"])
-        for name, steps in task.due.items()
-    )
+    def _fulfils(self, record: Record | None, task: Task) -> TypeGuard[Record]:
+        """Tell whether a record holds all that a task would bring, up to the record's step."""
+        if record is None or record.status == "failed":
+            return False
+        if record.status == "done" and "state" not in record.references:
+            return False
+        body: Any = record.body
+        recorded = {digest: set(entry["steps"]) for digest, entry in body["metrics"].items()}
+        return all(
+            recorded.get(self.journal.digests[name], set()).issuperset(s for s in steps if s <= body["step"])
+            for name, steps in task.due.items()
+        )

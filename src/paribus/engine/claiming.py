@@ -6,12 +6,16 @@ import os
 import secrets
 import socket
 import threading
+from contextlib import suppress
 from types import TracebackType
 from typing import final
 
+from paribus.errors import StoreError
 from paribus.store import Store
 
 _LEASE_SECONDS = 30.0
+# The owners in this process that are at work; a restarted container has its old one's process number.
+_at_work: set[str] = set()
 
 
 @final
@@ -23,10 +27,12 @@ class Claimant:
         self._lease = lease
         self._owner = f"{socket.gethostname()} {os.getpid()} {secrets.token_hex(4)}"
         self._held: set[str] = set()
+        self._contested: set[str] = set()
         self._stopped = threading.Event()
         self._heart = threading.Thread(target=self._beat, name="paribus-heartbeat", daemon=True)
 
     def __enter__(self) -> Claimant:
+        _at_work.add(self._owner)
         self._heart.start()
         return self
 
@@ -34,13 +40,17 @@ class Claimant:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stopped.set()
+        _at_work.discard(self._owner)
         self._heart.join()
-        for key in list(self._held):
-            self.give_back(key)
+        # Where the store cannot be written, the error that ended the run is the one to tell.
+        with suppress(StoreError):
+            for key in list(self._held):
+                self.give_back(key)
 
     def take(self, key: str) -> bool:
         """Claim a key; tell whether it is this driver's. The claims of dead processes are taken over."""
         if not self._acquire(key):
+            self._contested.add(key)
             owner = self._claims.live().get(key)
             if owner is None or not _is_dead(owner):
                 return False
@@ -49,6 +59,10 @@ class Claimant:
                 return False
         self._held.add(key)
         return True
+
+    def contested(self, key: str) -> bool:
+        """Tell whether somebody else had a claim on a key, and may have left progress behind."""
+        return key in self._contested
 
     def give_back(self, key: str) -> None:
         """Give a claim back."""
@@ -60,15 +74,19 @@ class Claimant:
 
     def _beat(self) -> None:
         while not self._stopped.wait(self._lease / 3):
-            for key in list(self._held):
-                self._claims.renew(key, self._owner, self._lease)
+            # A claim saves work and guards no result: without it, two may train the same.
+            with suppress(StoreError):
+                for key in list(self._held):
+                    self._claims.renew(key, self._owner, self._lease)
 
 
 def _is_dead(owner: str) -> bool:
-    """Tell whether an owner was a process of this host that has ended."""
+    """Tell whether an owner was a process of this host that has ended, or in this one, and is done."""
     host, process, _ = owner.rsplit(" ", 2)
     if host != socket.gethostname():
         return False
+    if int(process) == os.getpid():
+        return owner not in _at_work
     try:
         os.kill(int(process), 0)
     except ProcessLookupError:

@@ -133,7 +133,7 @@ class Configuration:
     def total(self) -> int:
         """Length of the run in steps."""
         budget: Budget = self.components["budget"].value
-        return budget.total(self.steps_per_epoch)
+        return budget.steps or budget.total(self.steps_per_epoch)
 
     @once
     def family(self) -> bytes:
@@ -153,7 +153,9 @@ class Configuration:
         return self._key(self.total)
 
     def _key(self, at: int) -> str:
-        return state_key(self.family, at, (e.restricted(at) for e in self.timeline if e.start < at))
+        # A grid has this in its innermost loop, mostly without a timeline.
+        past = b"".join([e.restricted(at) for e in self.timeline if e.start < at]) if self.timeline else b""
+        return state_key(self.family, at, past)
 
     def edges(self) -> list[int]:
         """Return the steps in ``(0, total]`` at which a segment of this run ends, ascending."""

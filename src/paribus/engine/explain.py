@@ -80,9 +80,9 @@ def _differences(old: Any, new: Any, old_parts: Parts, new_parts: Parts) -> list
         if before is not None and before["digest"] == part["digest"]:
             continue
         if name in FINGERPRINTED:
-            kind = "data: " if name == "data" else f"code: {name}."
-            told = difference(old_parts.get(name, {}), new_parts.get(name, {}))
-            sentences += [f"{kind}{sentence}" for sentence in told] or [f"{kind.rstrip('.')} changed"]
+            kind, of = ("data", "") if name == "data" else ("code", _CALLED.get(name, name))
+            told = difference(old_parts.get(name, {}), new_parts.get(name, {}), of)
+            sentences += [f"{kind}: {sentence}" for sentence in told or [f"{of or 'it'} changed"]]
         else:
             sentences += _settings(name, before["value"] if before else {}, part["value"])
     sentences += _events(old["timeline"], new["timeline"])
@@ -91,12 +91,20 @@ def _differences(old: Any, new: Any, old_parts: Parts, new_parts: Parts) -> list
     return sentences
 
 
+_CALLED = {"code": "depends_on"}
+
+
 def _settings(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{name}: {entry} {_told(old.get(entry))} → {_told(new.get(entry))}"
-        for entry in dict.fromkeys([*old, *new])
-        if old.get(entry) != new.get(entry)
+    """Tell the entries that differ, those with the same change together; of another kind, what both have."""
+    entries = [
+        n
+        for n in dict.fromkeys([*old, *new])
+        if old.get("kind") == new.get("kind") or {n} <= old.keys() & new
     ]
+    changes: dict[str, list[str]] = {}
+    for entry in (n for n in entries if old.get(n) != new.get(n)):
+        changes.setdefault(f"{_told(old.get(entry))} → {_told(new.get(entry))}", []).append(entry)
+    return [f"{name}: {', '.join(entries)} {change}" for change, entries in changes.items()]
 
 
 def _events(old: list[Any], new: list[Any]) -> list[str]:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import nn
 
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import preserved_draws
-from paribus.engine.model import torch_dtype
+from paribus.engine.ledger import read_parts
+from paribus.engine.model import counts_contents, torch_dtype
 from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.training import make_optimizer, numerics
@@ -17,10 +18,17 @@ from paribus.engine.work import Work
 from paribus.errors import ConfigurationError, ParibusError
 from paribus.identity import fingerprint
 from paribus.identity.audit import calls_made, outside
+from paribus.store import Store
+
+_SEEDS = 2**32  # a seed that nobody gave is a random number of many more bits
 
 
 class UncoveredCodeWarning(UserWarning):
     """Code of the user's ran that no fingerprint counts: a change of it would not change the key."""
+
+
+class UnseededWeightsWarning(UserWarning):
+    """Weights or buffers that count come from an unseeded generator: no other process has such a key."""
 
 
 def try_step(work: Work, configuration: Configuration) -> None:
@@ -75,3 +83,27 @@ def mend(names: Iterable[str]) -> str:
         f"{', '.join(names)}: ran in the first step, and a change of it would not change the key, since "
         "the way it is reached cannot be read from the code; declare it with Experiment(depends_on=[…])"
     )
+
+
+def drawn_unseeded(work: Work, configuration: Configuration, store: Store) -> bool:
+    """Say whether a stored model differs in its numbers alone, where nobody has seeded torch's generator.
+
+    Either sign alone is none: weights may come from a file, and a seed may have been changed on purpose.
+    """
+    if torch.initial_seed() < _SEEDS or not counts_contents(work.model):
+        return False
+    own = configuration.fingerprints()["model"].parts
+    models = {record.references["model"]: record for record in store.scan() if "model" in record.references}
+    stored = [read_parts(store, record)["model"] for record in models.values()]
+    return any(other != own and _structure(other) == _structure(own) for other in stored)
+
+
+def _structure(parts: Mapping[str, str]) -> dict[str, str]:
+    return {path: text for path, text in parts.items() if not path.endswith("/rows")}
+
+
+UNSEEDED = (
+    "model: the store has the same model with other numbers in its weights or buffers, and torch was not "
+    "seeded: drawn like this, they differ in every process and no result is found again; call "
+    "torch.manual_seed(…) before the model is made, or load them from a file"
+)

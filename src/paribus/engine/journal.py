@@ -49,9 +49,14 @@ class Journal:
         return dataclasses.replace(outcome, state=self.store.put(state.to_bytes()))
 
     def commit(self, task: Task, outcome: Outcome) -> None:
-        """Write an outcome; metrics that the store already has under the key are kept."""
+        """Write an outcome; metrics that the store already has under the key are kept.
+
+        What was saved on the way goes after it, so that a kill at any instant finds one of the two.
+        """
         earlier = self.store.records([task.key]).get(task.key)
         self.store.commit(record_of(task, outcome, self.digests, self.parts, earlier))
+        if outcome.saved is not None:
+            self.store.discard(outcome.saved)
 
     def saver(self, task: Task) -> Saver:
         """Return what saves the progress of a task."""
@@ -60,13 +65,17 @@ class Journal:
 
 @final
 class Saver:
-    """Saves a long segment at intervals, so that a crash costs no more than one."""
+    """Saves a long segment at intervals, so that a crash costs no more than one.
+
+    Attributes:
+        saved: Key of what was saved last; whoever commits the end of the segment discards it.
+    """
 
     def __init__(self, journal: Journal, task: Task) -> None:
         self._journal = journal
         self._task = task
         self._last = time.monotonic()
-        self._saved: str | None = None
+        self.saved: str | None = None
 
     @property
     def due(self) -> bool:
@@ -76,13 +85,9 @@ class Saver:
     def save(self, state: State, outcome: Outcome) -> None:
         """Commit the state as that of a shorter segment; what was saved before it is not needed any more."""
         partial = dataclasses.replace(self._task, key=outcome.key, stop=outcome.step)
-        self._journal.commit(partial, self._journal.put(outcome, state))
-        self.clear()
-        self._saved = outcome.key
+        put = self._journal.put(outcome, state)
+        # Where another experiment's run ends just here, the record is its result, and stays.
+        known = self._journal.store.statuses([outcome.key])
+        self._journal.commit(partial, dataclasses.replace(put, saved=self.saved))
+        self.saved = None if known else outcome.key
         self._last = time.monotonic()
-
-    def clear(self) -> None:
-        """Discard what was saved: the segment has reached further."""
-        if self._saved is not None:
-            self._journal.store.discard(self._saved)
-            self._saved = None

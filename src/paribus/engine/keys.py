@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import xxhash
@@ -11,15 +11,15 @@ _STATE_TAG = b"paribus-state-1"
 _DIGEST = 16
 
 
-def state_key(family: bytes, step: int, events: Iterable[bytes]) -> str:
+def state_key(family: bytes, step: int, events: bytes) -> str:
     """Return the key (32 hex digits) of the state at a step.
 
     Args:
         family: Digest of what all states of the trajectory have in common.
         step: Optimizer steps taken.
-        events: The timeline as the steps before ``step`` see it, in order.
+        events: The timeline as the steps before ``step`` see it, event after event.
     """
-    return xxhash.xxh3_128_hexdigest(_STATE_TAG + family + step.to_bytes(8, "big") + b"".join(events))
+    return xxhash.xxh3_128_hexdigest(_STATE_TAG + family + step.to_bytes(8, "big") + events)
 
 
 def event_bytes(digest: bytes, start: int, stop: int) -> bytes:
@@ -36,7 +36,8 @@ def earlier_key(document: Mapping[str, Any], step: int) -> str:
     """
     family = bytes.fromhex(document["family"])
     events = (bytes.fromhex(event["bytes"]) for event in document["timeline"])
-    return state_key(family, step, (_cut(event, step) for event in events if _mark(event, 0) < step))
+    past = b"".join(_cut(event, step) for event in events if _mark(event, 0) < step)
+    return state_key(family, step, past)
 
 
 def _cut(event: bytes, step: int) -> bytes:

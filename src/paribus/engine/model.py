@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,6 +12,7 @@ from typing import Any, final
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from paribus.engine.data import drawing_from, preserved_draws, seed_draws
 from paribus.errors import ConfigurationError
@@ -121,7 +124,7 @@ def read_model(model: object, weights: str) -> ModelSource:
         raise ConfigurationError(f"Experiment: weights={weights!r}; expected 'draw' or 'keep'")
     if isinstance(model, nn.Module):
         # Gradients and training mode of the user's instance are no part of the template.
-        own = copy.deepcopy(model).train()
+        own = _copied(model).train()
         own.zero_grad(set_to_none=True)
         if weights == "keep":
             return Kept(own)
@@ -136,6 +139,19 @@ def read_model(model: object, weights: str) -> ModelSource:
             "Experiment: weights='keep' needs a module with weights, and model= is a factory"
         )
     return Factory(model)
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except (
+        RuntimeError,
+        TypeError,
+    ) as error:  # weight_norm keeps a tensor that cannot be; a lock in an attribute
+        raise ConfigurationError(
+            f"model: this {type(model).__name__} cannot be copied ({str(error).partition('. ')[0]}); give a "
+            "factory: model=lambda: Net(…)"
+        ) from error
 
 
 def check_redrawable(model: nn.Module) -> None:
@@ -153,6 +169,56 @@ def check_redrawable(model: nn.Module) -> None:
                 "reset_parameters(); give a factory (model=lambda: Net(…)), or weights='keep' to start every "
                 "learner from the present weights"
             )
+    _check_drawn(model)
+
+
+def _check_drawn(model: nn.Module) -> None:
+    """Refuse what ``reset_parameters`` leaves as it is: it would start every learner, and be in no key."""
+    unsure = [name for name, module in model.named_modules() if _may_leave_some(module)]
+    trial = copy.deepcopy(model) if unsure else model
+    for name in unsure:
+        module = trial.get_submodule(name)
+        with preserved_draws(), torch.no_grad():
+            for parameter in module.parameters(recurse=False):
+                if not is_lazy(parameter) and (parameter.is_floating_point() or parameter.is_complex()):
+                    parameter.fill_(math.nan)
+            if (reset := reset_of(module)) is not None:
+                reset()
+        for parameter_name, parameter in module.named_parameters(recurse=False):
+            if not is_lazy(parameter) and bool(parameter.isnan().any()):
+                path = ".".join(part for part in (name, parameter_name) if part)
+                raise ConfigurationError(
+                    f"model: the parameter '{path}' is not drawn anew by {type(module).__name__}."
+                    "reset_parameters(); give a factory (model=lambda: Net(…)), or weights='keep' to start "
+                    "every learner from the present weights"
+                )
+
+
+_STANDARD = re.compile(
+    r"weight|bias|in_proj_(weight|bias)|[qkv]_proj_weight|bias_[kv]|(weight|bias)_(ih|hh|hr)(_l\d+)?(_reverse)?"
+)
+
+
+def _may_leave_some(module: nn.Module) -> bool:
+    """Say whether a module owns parameters beside those that torch's own ``reset_parameters`` draws."""
+    owned = [name for name, _ in module.named_parameters(recurse=False)]
+    ours = type(module).__module__.startswith("torch.")
+    return bool(owned) and not (ours and all(_STANDARD.fullmatch(name) for name in owned))
+
+
+def counts_contents(source: ModelSource) -> bool:
+    """Say whether numbers that may have been drawn are part of the model's identity: weights, or buffers."""
+    match source:
+        case Kept():
+            return True
+        case Template(module):
+            return any(_varies(buffer) for buffer in module.buffers())
+        case _:
+            return False
+
+
+def _varies(buffer: torch.Tensor) -> bool:
+    return buffer.is_floating_point() and buffer.numel() > 1 and bool((buffer != buffer.flatten()[0]).any())
 
 
 def reset_of(module: nn.Module) -> Callable[[], object] | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -15,9 +17,10 @@ from paribus.engine.configuration import Configuration
 from paribus.engine.data import Source
 from paribus.engine.nested import cast, tensors_of
 from paribus.engine.objective import Objective
+from paribus.engine.state import named_tensors
 from paribus.errors import MetricError, suggest
 from paribus.identity import derive_seed
-from paribus.loggers import Predictions
+from paribus.loggers import ObservedLearner, Predictions
 
 
 @final
@@ -97,6 +100,29 @@ class Observed:
         if split not in self._predictions:
             self._predictions[split] = self._evaluate(self.splits[split])
         return self._predictions[split]
+
+    def blended(self, other: ObservedLearner, weight: float) -> Observed:
+        """Return a learner on the straight line to another; it shares memory with neither.
+
+        Args:
+            other: A learner of equal architecture.
+            weight: Share of the other's parameters and floating buffers; other buffers stay this one's.
+
+        Raises:
+            MetricError: The models differ in their parameters or buffers.
+        """
+        model = copy.deepcopy(self.model)
+        ours, theirs = named_tensors(model), named_tensors(other.model)
+        if {n: t.shape for n, t in ours.items()} != {n: t.shape for n, t in theirs.items()}:
+            raise MetricError(
+                "blended: the two models have different parameters or buffers; "
+                "compare learners of one architecture"
+            )
+        with torch.no_grad():
+            for name, tensor in ours.items():
+                if tensor.is_floating_point():
+                    tensor.lerp_(theirs[name], weight)
+        return dataclasses.replace(self, model=model, _predictions={})
 
     def _evaluate(self, split: ObservedSplit) -> Predictions:
         with torch.random.fork_rng(

@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
 from paribus.engine.board import Board
 from paribus.engine.claiming import Claimant
@@ -23,6 +23,7 @@ from paribus.engine.ledger import (
 )
 from paribus.engine.pairs import Pair
 from paribus.engine.plan import Plan, make_plan
+from paribus.engine.termination import terminated_in_order
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import CorruptObjectError
 from paribus.loggers import Metric, Schedule
@@ -72,19 +73,32 @@ class Session:
             controls=self.controls,
         )
         check_hits(plan.segments, records)
-        return dataclasses.replace(plan, pairs=len(self.missing_pairs())), records
+        return dataclasses.replace(plan, pairs=len(self.missing_pairs(plan, records))), records
 
-    def missing_pairs(self) -> list[Pair]:
-        """List the values of pair metrics that the store does not hold."""
+    def missing_pairs(self, plan: Plan, records: Mapping[str, Record]) -> list[Pair]:
+        """List the values of pair metrics that the store does not hold, and that both learners live to."""
         known = self.store.statuses(pair.key for pair in self.pairs)
-        return [pair for pair in self.pairs if pair.key not in known]
+        ends = {r.key: _step_of(r) for r in records.values() if r.status == "diverged"}
+        return [
+            pair
+            for pair in self.pairs
+            if pair.key not in known
+            and not any(
+                ends.get(plan.segments[place].key, pair.step) < pair.step
+                for index in (pair.learner, pair.other)
+                for place in plan.learners[index].path
+            )
+        ]
 
     def sound_plan(self) -> tuple[Plan, Mapping[str, Record]]:
         """Plan, and read each state that the plan starts from: a damaged one costs its recomputation."""
         while True:
             plan, records = self.plan()
-            damaged = [key for key in plan.starting_points() if not self._is_sound(plan.states[key], key)]
+            points = plan.starting_points()
+            damaged = [key for key in points if not self._is_sound(plan.states[key], key)]
             if not damaged:
+                if points:
+                    self.store.touch(points)  # gc beside the run takes what was not used lately
                 return plan, records
             for key in damaged:
                 self.store.discard(key)
@@ -96,6 +110,12 @@ class Session:
             warnings.warn(f"{error}; the state {key} is computed again", stacklevel=4)
             return False
         return True
+
+
+def _step_of(record: Record) -> int:
+    body: Any = record.body
+    step: int = body["step"]
+    return step
 
 
 @final
@@ -171,7 +191,7 @@ def execute(
         outcomes.append(outcome)
         settled(outcome)
 
-    with Claimant(journal.store) as claimant:
+    with terminated_in_order(), Claimant(journal.store) as claimant:
         executor.execute(Board(tasks, states, journal, claimant, told), work, advance)
     return outcomes
 

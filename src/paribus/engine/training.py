@@ -22,7 +22,7 @@ from paribus.engine.objective import check_loss
 from paribus.engine.observed import Observed, observed_splits
 from paribus.engine.state import State, capture, named_tensors, restore, same_bits
 from paribus.engine.work import Outcome, Task, Work
-from paribus.errors import MetricError
+from paribus.errors import MetricError, StoreError
 from paribus.identity import derive_seed
 from paribus.interventions.base import WeightsIntervention
 from paribus.interventions.settings import Numerics, OptimizerSetting
@@ -54,6 +54,9 @@ def train(
     Returns:
         The state at ``task.stop`` where the segment is done, and the outcome. An exception of the user's code
         is an outcome too, with its traceback; an interrupt is not.
+
+    Raises:
+        StoreError: Progress cannot be saved.
     """
     began = time.perf_counter()
     try:
@@ -65,6 +68,8 @@ def train(
                 run = _Run(task, work, state, draws_late=True)
                 status = run.walk(progress, saver)
             end = capture(run.step, run.model, run.optimizer) if status == "done" else None
+    except StoreError:  # a full disk is no failure of the learner
+        raise
     except Exception as error:
         line = "".join(traceback.format_exception_only(error)).strip()
         seconds = time.perf_counter() - began

@@ -70,6 +70,7 @@ class Outcome:
         traceback: The whole traceback, where it failed.
         state: Digest of the stored state, where it is done.
         skipped: Whether it was not trained at all, because its past failed or diverged.
+        saved: Key of the progress that was saved on the way; it goes when the outcome is committed.
     """
 
     key: str
@@ -82,3 +83,4 @@ class Outcome:
     traceback: str = ""
     state: str | None = None
     skipped: bool = False
+    saved: str | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from paribus.loggers.comparisons import barrier, disagreement, distance
 from paribus.loggers.learner import ObservedLearner, Predictions, Split
 from paribus.loggers.logger import Logger
 from paribus.loggers.metrics import Metric, register_metric
@@ -22,6 +23,9 @@ __all__ = [
     "Schedule",
     "Split",
     "Value",
+    "barrier",
+    "disagreement",
+    "distance",
     "flatten",
     "log_spaced",
     "register_metric",

@@ -90,3 +90,6 @@ class ObservedLearner(Protocol):
 
     def predictions(self, split: str = "test") -> Predictions:
         """Evaluate the model on a whole split; several metrics at one step share one evaluation."""
+
+    def blended(self, other: ObservedLearner, weight: float) -> ObservedLearner:
+        """Give a learner on the straight line to another: this one at weight 0, the other at 1."""

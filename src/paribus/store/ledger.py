@@ -18,6 +18,7 @@ NAME = "ledger.sqlite"
 
 _MENDS = {
     "SQLITE_FULL": "free disk space and run again; what was committed is kept",
+    "SQLITE_IOERR": "see whether the disk is full, failing or over its quota; what was committed is kept",
     "SQLITE_BUSY": f"another process held it for over {BUSY_SECONDS:.0f} s; end that process and run again",
     "SQLITE_NOTADB": "the file is no ledger; move the store away, or import an export of it",
     "SQLITE_CORRUPT": "the file is damaged; move the store away, or import an export of it",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 
 from paribus.engine.board import Board
@@ -34,7 +35,6 @@ def train_and_put(
     """Train a task and put its final state into the store: the part that runs where the worker is."""
     saver = journal.saver(task)
     end, outcome = train(task, work, state, progress, saver)
-    put = journal.put(outcome, end)
-    if put.status != "failed":
-        saver.clear()
-    return end, put
+    if outcome.status != "failed":  # the next run goes on from what was saved
+        outcome = dataclasses.replace(outcome, saved=saver.saved)
+    return end, journal.put(outcome, end)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
+import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -24,6 +27,7 @@ from paribus.errors import ConfigurationError, ExecutionError
 
 _BREAKAGES = 3
 _IDLE_SECONDS = 300
+_WATCH_SECONDS = 0.5
 
 
 @final
@@ -86,7 +90,9 @@ class _Pool:
         self._flying[flight] = task
 
     def _executor(self) -> Any:
-        return get_reusable_executor(max_workers=self._workers, timeout=_IDLE_SECONDS)
+        return get_reusable_executor(
+            max_workers=self._workers, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),)
+        )
 
     def _land(self, flight: Future[Outcome]) -> Task | None:
         """Settle the outcome of a flight; return its task where the worker died with it."""
@@ -110,7 +116,18 @@ class _Pool:
         lost += list(self._flying.values())
         self._flying.clear()
         for task in lost:
-            self._submit(task)
+            self._submit(self._board.resumed(task))
+
+
+def _end_with(driver: int) -> None:
+    """Watch, in a worker, for the end of its driver: nobody would commit its outcomes."""
+
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(_WATCH_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="paribus-watch", daemon=True).start()
 
 
 @lru_cache(maxsize=2)

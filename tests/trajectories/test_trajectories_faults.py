@@ -1,0 +1,283 @@
+"""Faults in the middle of a run: a clear message, a store that verify passes, a rerun that finishes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import select
+import signal
+import sys
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trajectory_cases import (
+    ALIVE,
+    TESTS,
+    Progress,
+    finishes,
+    forked_driver,
+    results,
+    script,
+    tree,
+    watched,
+)
+
+from learning_cases import experiment, run, states
+from paribus import Experiment
+from paribus.engine import training
+from paribus.errors import CorruptObjectError, StoreError
+from paribus.models import MLP
+from paribus.store import Retention, Store, gc, verify
+
+sys.path.insert(0, str(TESTS / "store"))
+from store_cases import mounted, read_only
+
+forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    exp = tree(tmp_path_factory.mktemp("reference") / "store")
+    run(exp)
+    return exp
+
+
+# --- a full disk -------------------------------------------------------------------------------------------
+
+
+def fill(folder: Path, leave: int) -> Path:
+    """Fill a file system but for some bytes."""
+    ballast = folder / "ballast"
+    ballast.write_bytes(bytes(max(os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize - leave, 0)))
+    return ballast
+
+
+@pytest.mark.parametrize("left", [0, 12, 40, 80, 160])
+def test_a_disk_that_fills_in_the_middle_of_a_run(
+    left: int, reference: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is being written then: progress, a state, a row, a claim."""
+    monkeypatch.setattr(training, "_REPORT_SECONDS", -1.0)
+    place = tmp_path / "small"
+    place.mkdir()
+    with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", at=place):
+        exp = tree(place / "store")
+        exp.plan()
+        ballast = fill(place, left * 1024)
+        with pytest.raises(StoreError, match=r"could not be (written|read).*free"):
+            run(exp, save_every=0.0)
+        assert verify(exp.store).sound
+        assert verify(exp.store).leftovers == 0
+        assert not any(record.status == "failed" for record in exp.store.scan()), "no learner is to blame"
+        ballast.unlink()
+        finishes(place / "store", reference)
+        exp.store.close()
+
+
+def run_under_a_quota(store: Path, told: Any) -> None:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+    try:
+        run(experiment(store, model=MLP(4, (4000,), 3)))
+    except StoreError as error:
+        told.send(str(error))
+
+
+@forks
+def test_a_quota_ends_a_run_with_its_reason(folder: Path) -> None:
+    """A state is larger than what may be written."""
+    here, there = get_context("fork").Pipe(duplex=False)
+    driver = forked_driver(run_under_a_quota, folder, there)
+    assert "could not be written: File too large; free space" in here.recv()
+    driver.join()
+    exp = experiment(folder, model=MLP(4, (4000,), 3))
+    assert verify(exp.store).sound
+    assert exp[0].status == "missing", "no learner is to blame"
+    assert run(exp).steps_trained == 6
+
+
+# --- a store that cannot be used ----------------------------------------------------------------------------
+
+
+def test_a_read_only_store_is_refused_before_training_and_can_be_read(tmp_path: Path) -> None:
+    run(experiment(tmp_path / "store"))
+    with read_only(tmp_path / "store"):
+        cached = experiment(tmp_path / "store")
+        assert run(cached).steps_trained == 0
+        assert len(cached.frame()) == 3
+        longer = experiment(tmp_path / "store", steps=9)
+        with pytest.raises(StoreError, match="is read-only; make it writable, or give store= a copy"):
+            run(longer)
+        assert longer[0].checkpoint(8).step == 8, "a replay writes nothing"
+
+
+def test_a_store_of_a_newer_version_is_refused_and_left_alone(folder: Path) -> None:
+    exp = experiment(folder)
+    run(exp)
+    exp.store.close()
+    (folder / "format.json").chmod(0o644)
+    (folder / "format.json").write_text(json.dumps({"format": "paribus-store", "version": 99}))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    with pytest.raises(StoreError, match=r"has format 99, and this Paribus knows formats up to .*upgrade"):
+        experiment(folder)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+# --- SIGTERM --------------------------------------------------------------------------------
+
+
+ENDLESS = """
+if __name__ == "__main__":
+    drive_endlessly(Path(args[0]), args[1], "joblib")
+"""
+
+
+def drive_endlessly(store: Path, told: str, executor: str, stderr: Path | None = None) -> None:
+    if stderr is not None:
+        sys.stderr = stderr.open("w", buffering=1)
+    run(experiment(store, steps=10**9, logger=Progress(told)), executor, save_every=0.0)
+
+
+@forks
+def test_sigterm_ends_a_driver_in_order(tmp_path: Path) -> None:
+    """The signal comes when training is under way: a metric says so through a fifo."""
+    os.mkfifo(tmp_path / "told")
+    arguments = tmp_path / "store", str(tmp_path / "told"), "serial", tmp_path / "stderr"
+    driver = forked_driver(drive_endlessly, *arguments)
+    await_training(tmp_path)
+    driver.terminate()
+    driver.join()
+    ended_in_order(tmp_path, driver.exitcode, (tmp_path / "stderr").read_text())
+
+
+def test_sigterm_ends_the_workers_of_joblib(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "told")
+    text = f"from {Path(__file__).stem} import drive_endlessly\n" + ENDLESS
+    with watched(tmp_path / "alive") as are_gone:
+        alive = {ALIVE: str(tmp_path / "alive")}
+        driver = script(text, tmp_path / "store", tmp_path / "told", **alive)
+        await_training(tmp_path)
+        driver.send_signal(signal.SIGTERM)
+        _, told = driver.communicate(timeout=60)
+        assert are_gone()
+    ended_in_order(tmp_path, driver.returncode, told)
+
+
+def await_training(folder: Path) -> None:
+    pipe = os.open(folder / "told", os.O_RDWR)  # for writing too: opening never waits
+    assert select.select([pipe], [], [], 60)[0], "the driver did not begin to train"
+    os.close(pipe)
+
+
+def ended_in_order(folder: Path, status: int | None, told: str) -> None:
+    assert status == 128 + signal.SIGTERM, told
+    assert "paribus: terminated; the store keeps what was finished, and the next run goes on" in told
+    store = Store.open(folder / "store")
+    assert store.claims.live() == {}
+    assert verify(store).sound
+    done = experiment(folder / "store", steps=30)
+    assert not run(done).failed
+    alone = experiment(folder / "alone", steps=30)
+    run(alone)
+    assert states(done) == states(alone)
+
+
+def test_a_handler_of_the_callers_own_stays(folder: Path) -> None:
+    def mine(number: int, frame: Any) -> None:
+        raise AssertionError
+
+    before = signal.signal(signal.SIGTERM, mine)
+    try:
+        run(experiment(folder))
+        assert signal.getsignal(signal.SIGTERM) is mine
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    run(experiment(folder, steps=9))
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+# --- others at the store --------------------------------------------------------------------
+
+
+def after_first_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
+    commit, done = Store.commit, []
+
+    def committed(store: Store, record: Any) -> None:
+        commit(store, record)
+        if not done:
+            done.append(record)
+            happens()
+
+    monkeypatch.setattr(Store, "commit", committed)
+
+
+def test_an_object_deleted_under_a_run_that_needs_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two learners fork from a stored state; it goes when the first is trained."""
+    run(tree(folder, interventions=(), steps=3))
+    exp = tree(folder)
+    plan = exp.plan()
+    (start,) = plan.starting_points()
+    path = exp.store.path_of(plan.states[start])
+    after_first_commit(monkeypatch, path.unlink)
+    with pytest.raises(CorruptObjectError, match=r"cannot be read.*compute it again"):
+        run(exp)
+    monkeypatch.undo()
+    assert [key for key, _, _ in verify(exp.store).dangling] == [start], "and verify tells which"
+    with pytest.warns(UserWarning, match="computed again"):
+        assert not run(tree(folder)).failed
+    assert verify(exp.store).sound
+
+
+def test_an_object_deleted_under_a_reader(folder: Path) -> None:
+    exp = experiment(folder)
+    run(exp)
+    plan = exp.plan()
+    exp.store.path_of(plan.states[exp[0].key]).unlink()
+    with pytest.warns(UserWarning, match="computed again"):
+        assert exp[0].checkpoint().step == 6
+
+
+def test_gc_takes_nothing_that_a_run_under_way_starts_from(
+    reference: Experiment, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The trunk was last used long ago, and everything unused for a day goes, while the run is under way."""
+    trunk = tree(folder, interventions=(), steps=3)
+    run(trunk)
+    trunk.store.ledger.write("UPDATE records SET used = 0")
+    for file in trunk.store.objects.files():
+        os.utime(file.path, (0, 0))
+    swept = []
+    after_first_commit(
+        monkeypatch, lambda: swept.append(gc(trunk.store, Retention(unused_for=86400, grace=60)))
+    )
+    exp = tree(folder)
+    assert not run(exp).failed
+    monkeypatch.undo()
+    assert len(swept) == 1
+    assert results(exp) == results(reference)
+    assert verify(exp.store).sound
+
+
+GC = """
+from paribus.store import Retention, Store, gc
+store = Store.open(args[0])
+print("ready", flush=True)
+while not os.path.exists(args[1]):
+    gc(store, Retention(grace=60))
+assert verify(store).sound
+"""
+
+
+def test_gc_without_end_beside_a_run(reference: Experiment, tmp_path: Path) -> None:
+    finishes_here = tmp_path / "done"
+    tree(tmp_path / "store")
+    collector = script(GC, tmp_path / "store", finishes_here)
+    assert collector.stdout
+    assert collector.stdout.readline() == "ready\n"
+    finishes(tmp_path / "store", reference)
+    finishes_here.touch()
+    _, told = collector.communicate(timeout=60)
+    assert collector.returncode == 0, told
