@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
@@ -22,19 +21,12 @@ from paribus.engine.designs import Cell, expand, read
 from paribus.engine.executors import Executor, choose_executor
 from paribus.engine.explain import Explanation, explain
 from paribus.engine.frames import History, histories, printed, results_frame, tidy_frame
-from paribus.engine.inspection import (
-    UNSEEDED,
-    UncoveredCodeWarning,
-    UnseededWeightsWarning,
-    drawn_unseeded,
-    mend,
-    uncovered,
-)
+from paribus.engine.inspection import check_unchanged, try_first_step, uncovered
 from paribus.engine.journal import Journal
 from paribus.engine.ledger import read_parts, stops_by_family
 from paribus.engine.model import read_model, torch_dtype
 from paribus.engine.objective import choose
-from paribus.engine.pairs import compute_pairs, control_rows, list_pairs, pair_frame
+from paribus.engine.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.plan import Plan
 from paribus.engine.progress import metered
 from paribus.engine.reading import (
@@ -47,7 +39,7 @@ from paribus.engine.reading import (
 from paribus.engine.retention import Keep, check_keep, retain
 from paribus.engine.run import Session, Summary, execute, summarise
 from paribus.engine.work import Work
-from paribus.errors import AnalysisError, DataError, suggest
+from paribus.errors import AnalysisError, suggest
 from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.designs import Design
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
@@ -232,14 +224,13 @@ class Experiment:
                     tasks, plan.states, journal, self.work, chosen, meter.advance, meter.settled
                 )
             after, records = self._session.plan()
-        pairs, replayed = self._compute_pairs(after, records)
+        computed = self._compute_pairs(after, records)
         retain(after, self.store, keep)
         if self.store.writable:
             self.store.touch(segment.key for segment in after.segments)
         known = self._histories(after, records)
         diverged = sum(history.status == "diverged" for history in known)
-        summary = summarise(plan, after, outcomes, diverged, began)
-        summary = replace(summary, pairs=pairs, replayed=replayed)
+        summary = summarise(plan, after, outcomes, computed, diverged, began)
         if plot:
             summary = replace(summary, files=self._draw(Path(figures)))
         if progress:
@@ -348,18 +339,9 @@ class Experiment:
 
         Not at construction: making an optimizer costs torch seconds of imports, and a cached experiment none.
         """
-        planned = self.cells[0].configuration.fingerprints()["data"].digest
-        if self._data_fingerprint().digest != planned:
-            raise DataError(
-                "data: it was changed after the experiment was written, and the keys name what it was; "
-                "write the Experiment again"
-            )
+        check_unchanged(self.cells[0].configuration, self._data_fingerprint())
         check_optimizers(self.cells)
-        if drawn_unseeded(self.work, self.cells[0].configuration, self.store):
-            warnings.warn(UNSEEDED, UnseededWeightsWarning, stacklevel=3)
-        names = self.audit()
-        if names:
-            warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=3)
+        try_first_step(self.work, self.cells[0].configuration, self.store)
 
     def _known(self) -> tuple[Plan, list[History]]:
         plan, records = self._session.plan()
@@ -370,14 +352,11 @@ class Experiment:
         extra = control_rows(pairs, self.store.records(pair.key for pair in pairs))
         return histories(self.cells, plan, records, self._session.digests, extra)
 
-    def _compute_pairs(self, plan: Plan, records: Mapping[str, Record]) -> tuple[int, int]:
-        """Compute what is missing of the pair metrics; return how many values, and how many replays."""
+    def _compute_pairs(self, plan: Plan, records: Mapping[str, Record]) -> Computed:
         missing = self._session.missing_pairs(plan, records)
-        if not missing:
-            return 0, 0
-        replayer = self._replayer(plan, records)
-        lost = compute_pairs(missing, self.cells, self.work, self.store, replayer)
-        return len(missing) - lost, replayer.replayed
+        if not missing:  # then the data need not be read
+            return Computed()
+        return compute_pairs(missing, self.cells, self.work, self.store, self._replayer(plan, records))
 
     def _replayer(self, plan: Plan, records: Mapping[str, Record]) -> Replayer:
         return Replayer(self.work, self.store, plan.states, stops_by_family(records))

@@ -232,3 +232,16 @@ def test_pairs_are_the_same_in_a_model_with_buffers_and_draws(tmp_path: Path) ->
         run(exp)
         frames.append(exp.frame())
     assert frames[0].equals(frames[1].select(frames[0].columns))
+
+
+def test_an_exception_in_a_pair_metric_is_told_and_tried_again(folder: Path) -> None:
+    class Broken(Logger):
+        @register_metric(pair="control", on="end")
+        def broken(self, learner: Any, other: Any) -> float:
+            raise KeyError("no such layer")
+
+    exp = experiment(folder, [CONTROL, MOMENTA], logger=Broken(defaults=False))
+    first, again = run(exp), run(exp)
+    assert [index for index, _ in first.failed] == [1, 2]
+    assert all("broken at step" in error and "no such layer" in error for _, error in first.failed)
+    assert (again.steps_trained, again.failed) == (0, first.failed)

@@ -12,7 +12,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, final
 
 import numpy as np
@@ -97,7 +97,7 @@ class Source(ABC):
 
     @abstractmethod
     def placed(self, device: torch.device, dtype: torch.dtype) -> Source:
-        """Return the split with its tensors on a device, floating ones in a dtype, where it holds any."""
+        """Return the split whose batches are on a device, floating tensors in a dtype."""
 
     @abstractmethod
     def training(self, seeds: Seeds, batch_size: int, start: int, stop: int) -> Iterator[Any]:
@@ -159,10 +159,14 @@ class Streamed(Source):
     Attributes:
         dataset: The data set.
         workers: Processes that read it; never part of the identity.
+        device: Where its batches are moved to; ``None``: they stay as they are read.
+        dtype: Of their floating tensors, where they are moved.
     """
 
     dataset: Dataset[Any]
     workers: int = 0
+    device: torch.device | None = None
+    dtype: torch.dtype = torch.float32
 
     @property
     def samples(self) -> int:
@@ -175,8 +179,8 @@ class Streamed(Source):
         return self.dataset
 
     def placed(self, device: torch.device, dtype: torch.dtype) -> Streamed:
-        """Return the split as it is: its batches are moved one by one."""
-        return self
+        """Return the split that moves its batches, one by one."""
+        return replace(self, device=device, dtype=dtype)
 
     def training(self, seeds: Seeds, batch_size: int, start: int, stop: int) -> Iterator[Any]:
         """Read the batches of the steps ``[start, stop)``."""
@@ -194,7 +198,9 @@ class Streamed(Source):
 
     def _read(self, dataset: Dataset[Any], plan: Iterable[list[tuple[int, int]]]) -> Iterator[Any]:
         draws = torch.Generator()  # the loader would draw its base seed from the global generator
-        return iter(DataLoader(dataset, batch_sampler=plan, num_workers=self.workers, generator=draws))
+        loader = DataLoader(dataset, batch_sampler=plan, num_workers=self.workers, generator=draws)
+        device = self.device
+        return iter(loader) if device is None else (cast(batch, device, self.dtype) for batch in loader)
 
 
 def walk(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Mapping
 
 import torch
@@ -11,12 +12,11 @@ from paribus.engine.configuration import Configuration
 from paribus.engine.data import preserved_draws
 from paribus.engine.ledger import read_parts
 from paribus.engine.model import counts_contents, torch_dtype
-from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.training import make_optimizer, numerics
 from paribus.engine.work import Work
-from paribus.errors import ConfigurationError, ParibusError
-from paribus.identity import fingerprint
+from paribus.errors import ConfigurationError, DataError, ParibusError
+from paribus.identity import Fingerprint, fingerprint
 from paribus.identity.audit import calls_made, outside
 from paribus.store import Store
 
@@ -45,7 +45,7 @@ def try_step(work: Work, configuration: Configuration) -> None:
         source = work.splits["train"].placed(device, dtype)
         batch = next(iter(source.training(configuration.seeds, configuration.training.batch_size, 0, 1)))
         try:
-            loss = work.objective.loss(model, cast(batch, device, dtype))
+            loss = work.objective.loss(model, batch)
         except ParibusError:
             raise
         except Exception:  # of this learner, and recorded when its turn comes: it stops nobody else
@@ -107,3 +107,29 @@ UNSEEDED = (
     "seeded: drawn like this, they differ in every process and no result is found again; call "
     "torch.manual_seed(…) before the model is made, or load them from a file"
 )
+
+
+def check_unchanged(configuration: Configuration, data: Fingerprint) -> None:
+    """Refuse data that is no more what the keys name.
+
+    Raises:
+        DataError: The data has another fingerprint than the configuration.
+    """
+    if data.digest != configuration.fingerprints()["data"].digest:
+        raise DataError(
+            "data: it was changed after the experiment was written, and the keys name what it was; "
+            "write the Experiment again"
+        )
+
+
+def try_first_step(work: Work, configuration: Configuration, store: Store) -> None:
+    """Try the first step, and warn of what makes its key untrustworthy.
+
+    Raises:
+        ObjectiveError: The loss cannot be minimised.
+    """
+    if drawn_unseeded(work, configuration, store):
+        warnings.warn(UNSEEDED, UnseededWeightsWarning, stacklevel=4)
+    names = uncovered(work, configuration)
+    if names:
+        warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=4)

@@ -12,11 +12,11 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> 
     """Apply a function to each tensor of a nested structure; leave everything else as it is."""
     if isinstance(tree, torch.Tensor):
         return function(tree)
+    if isinstance(tree, tuple | list):
+        mapped = [map_tensors(function, value) for value in tree]
+        return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)  # a named tuple has
     if isinstance(tree, Mapping):
         return {name: map_tensors(function, value) for name, value in tree.items()}
-    if isinstance(tree, tuple | list):
-        mapped = (map_tensors(function, value) for value in tree)
-        return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)  # a named tuple has
     return tree
 
 

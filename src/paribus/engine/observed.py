@@ -15,7 +15,7 @@ from torch import nn
 
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import Source
-from paribus.engine.nested import cast, tensors_of
+from paribus.engine.nested import tensors_of
 from paribus.engine.objective import Objective
 from paribus.engine.state import named_tensors
 from paribus.errors import MetricError, suggest
@@ -29,14 +29,10 @@ class ObservedSplit:
     """A split as it is evaluated: in its own order, on the model's device.
 
     Attributes:
-        source: Where its batches come from.
-        device: Of the model.
-        dtype: Of the model's parameters.
+        source: Where its batches come from, placed there.
     """
 
     source: Source
-    device: torch.device
-    dtype: torch.dtype
 
     @property
     def dataset(self) -> Any:
@@ -48,7 +44,7 @@ class ObservedSplit:
 
     def batches(self) -> Iterator[Any]:
         """Yield the batches once."""
-        return (cast(batch, self.device, self.dtype) for batch in self.source.evaluation())
+        return self.source.evaluation()
 
 
 @final
@@ -152,6 +148,4 @@ def observed_splits(
     splits: Mapping[str, Source], device: torch.device, dtype: torch.dtype
 ) -> dict[str, ObservedSplit]:
     """Place the splits on the model's device."""
-    return {
-        name: ObservedSplit(source.placed(device, dtype), device, dtype) for name, source in splits.items()
-    }
+    return {name: ObservedSplit(source.placed(device, dtype)) for name, source in splits.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
@@ -13,13 +14,15 @@ import torch
 import xxhash
 
 from paribus.engine.checkpoint import Checkpoint, Replayer
+from paribus.engine.data import preserved_draws
 from paribus.engine.designs import Cell, Level, treatment_of
 from paribus.engine.environment import environment
 from paribus.engine.model import torch_dtype
 from paribus.engine.observed import Observed, observed_splits
 from paribus.engine.plan import horizon_of
+from paribus.engine.training import numerics
 from paribus.engine.work import Work
-from paribus.errors import ExecutionError, MetricError, suggest
+from paribus.errors import ExecutionError, MetricError, StoreError, suggest
 from paribus.loggers import Metric
 from paribus.store import Record, Store
 
@@ -133,10 +136,26 @@ def _told(level: Level) -> tuple[str, object]:
     return level.factor, [(name, values[name]) for name in level.given]
 
 
+@final
+@dataclass(frozen=True)
+class Computed:
+    """What became of pair values.
+
+    Attributes:
+        values: How many were computed.
+        replayed: How many states were replayed for them, since they were not stored.
+        failed: For each value that an exception of the user's code lost, the learner and the error.
+    """
+
+    values: int = 0
+    replayed: int = 0
+    failed: tuple[tuple[int, str], ...] = ()
+
+
 def compute_pairs(
     pairs: Sequence[Pair], cells: Sequence[Cell], work: Work, store: Store, replayer: Replayer
-) -> int:
-    """Compute and commit pair values; return how many could not be had, since a run does not reach the step.
+) -> Computed:
+    """Compute and commit pair values; where a run does not reach the step, there is none.
 
     Args:
         pairs: What the store does not hold yet.
@@ -145,20 +164,26 @@ def compute_pairs(
         store: Where values go.
         replayer: Gives any learner at any step.
     """
-    lost = 0
+    values, failed = 0, []
     for pair in sorted(pairs, key=lambda pair: (pair.other, pair.learner, pair.step)):
-        try:
-            one, two = (
-                _observe(cells[index], replayer.at(cells[index].configuration, pair.step), work)
-                for index in (pair.learner, pair.other)
-            )
-        except ExecutionError:
-            lost += 1
-            continue
-        with torch.no_grad():
-            values = pair.metric.pair_values(one, two)
-        store.commit(_record(pair, cells, values))
-    return lost
+        with numerics(cells[pair.learner].configuration.numerics), preserved_draws():
+            try:
+                one, two = (
+                    _observe(cells[index], replayer.at(cells[index].configuration, pair.step), work)
+                    for index in (pair.learner, pair.other)
+                )
+                with torch.no_grad():
+                    found = pair.metric.pair_values(one, two)
+                store.commit(_record(pair, cells, found))
+                values += 1
+            except ExecutionError:
+                continue
+            except StoreError:
+                raise
+            except Exception as error:  # of the user's metric: told at the end, tried again in the next run
+                line = "".join(traceback.format_exception_only(error)).strip()
+                failed.append((pair.learner, f"{pair.metric.name} at step {pair.step}: {line}"))
+    return Computed(values, replayer.replayed, tuple(failed))
 
 
 def _observe(cell: Cell, found: Checkpoint, work: Work) -> Observed:

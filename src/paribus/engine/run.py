@@ -21,7 +21,7 @@ from paribus.engine.ledger import (
     stops_by_family,
     stored_by_key,
 )
-from paribus.engine.pairs import Pair
+from paribus.engine.pairs import Computed, Pair
 from paribus.engine.plan import Plan, make_plan
 from paribus.engine.termination import terminated_in_order
 from paribus.engine.work import Outcome, Task, Work
@@ -196,7 +196,14 @@ def execute(
     return outcomes
 
 
-def summarise(plan: Plan, after: Plan, outcomes: Sequence[Outcome], diverged: int, began: float) -> Summary:
+def summarise(
+    plan: Plan,
+    after: Plan,
+    outcomes: Sequence[Outcome],
+    computed: Computed,
+    diverged: int,
+    began: float,
+) -> Summary:
     """Say what a run did, from the plan before it and the plan after it."""
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.status in ("failed", "blocked")}
     failed = []
@@ -208,5 +215,13 @@ def summarise(plan: Plan, after: Plan, outcomes: Sequence[Outcome], diverged: in
     trained = sum(o.step - starts[o.key] for o in outcomes if o.status != "failed" and not o.skipped)
     seconds = time.perf_counter() - began
     return Summary(
-        len(plan.learners), plan.cached, diverged, tuple(failed), trained, plan.steps_asked, seconds
+        learners=len(plan.learners),
+        cached=plan.cached,
+        diverged=diverged,
+        failed=(*failed, *computed.failed),
+        steps_trained=trained,
+        steps_asked=plan.steps_asked,
+        seconds=seconds,
+        pairs=computed.values,
+        replayed=computed.replayed,
     )

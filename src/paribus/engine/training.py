@@ -17,10 +17,9 @@ from torch import nn
 from paribus.engine.configuration import setting_at
 from paribus.engine.data import other_generators, preserved_draws
 from paribus.engine.model import torch_dtype
-from paribus.engine.nested import cast
 from paribus.engine.objective import check_loss
 from paribus.engine.observed import Observed, observed_splits
-from paribus.engine.state import State, capture, named_tensors, restore, same_bits
+from paribus.engine.state import State, bits_of, capture, named_tensors, restore, same_bits
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import MetricError, StoreError
 from paribus.identity import derive_seed
@@ -129,7 +128,7 @@ class _Run:
         """Take one optimizer step; tell whether the loss was finite, and take none where it was not."""
         self._schedule(step)
         with self._draws.of(derive_seed(self.configuration.seeds.forward, "forward", step)):
-            loss = self.objective.loss(self.model, cast(batch, self.device, self.dtype))
+            loss = self.objective.loss(self.model, batch)
         if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
             check_loss(loss)
         if not math.isfinite(loss.item()):
@@ -185,14 +184,14 @@ class _Recorder:
         due = self._due.get(step)
         if due is None:
             return
-        before = [tensor.clone() for tensor in self._tensors()], self._settings()
+        before = bits_of(self._tensors()), self._settings()
         self._observed.at(step)
         self._run.model.eval()
         with torch.no_grad():
             for metric in due:
                 _seed_torch(derive_seed(self._seed, "metric", metric.name, step), self._run.device)
                 append_row(self._run.rows, metric.name, step, self._logger.record(self._observed, [metric]))
-                if self._settings() != before[1] or not same_bits(self._tensors(), before[0]):
+                if self._settings() != before[1] or not same_bits(bits_of(self._tensors()), before[0]):
                     raise MetricError(
                         f"{metric.name}: the metric changed the model or its optimizer; a metric only reads: "
                         "work on copy.deepcopy(learner.model), or put back what was there"

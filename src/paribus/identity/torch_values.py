@@ -16,7 +16,7 @@ from paribus.identity import data, marks, objects
 from paribus.identity.grammar import WRITERS, NotPlainError, count, integer, label, plain, reference, sequence
 from paribus.identity.graph import Form, Node, flat, leaf
 from paribus.identity.objects import NoIdentityError
-from paribus.identity.rows import rows
+from paribus.identity.rows import rows, rows_of_bytes
 
 if TYPE_CHECKING:
     from paribus.identity.walk import Walk
@@ -65,7 +65,14 @@ def tensor_form(walk: Walk, tensor: Tensor) -> Form:
     if tensor.is_quantized or tensor.device.type == "meta":
         raise NoIdentityError(tensor, "a tensor without elements of its own")
     pieces = [*_traits(tensor), ("content", reference(content_digest(tensor)))]
-    return Node("tensor", [*pieces], text=lambda: rows(tensor.detach(), content_digest))
+    return Node("tensor", [*pieces], text=lambda: _rows(tensor.detach()))
+
+
+def _rows(tensor: Tensor) -> str:
+    if tensor.ndim and tensor.numel() and tensor.is_contiguous() and tensor.device.type == "cpu":
+        flat: Any = tensor.view(-1).view(torch.uint8).numpy()
+        return rows_of_bytes(memoryview(flat), len(tensor))
+    return rows(tensor, content_digest)
 
 
 def _traits(tensor: Tensor) -> _Traits:
@@ -98,7 +105,7 @@ def _weight_form(walk: Walk, weight: Tensor) -> Form:
     walk.enter(weight, node)
     if walk.contents:
         node.edges.append(("content", reference(content_digest(weight))))
-        node.text = lambda: rows(weight.detach(), content_digest)
+        node.text = lambda: _rows(weight.detach())
     for name, value in sorted(weight.__dict__.items()):
         node.edges.append((f".{name}", walk.at(name, value)))
     for number, hook in enumerate((weight._backward_hooks or {}).values()):
