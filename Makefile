@@ -26,6 +26,7 @@ layers: setup
 	$(BIN)/lint-imports
 
 tests: setup
+	$(BIN)/python -m pytest --doctest-modules src
 	$(BIN)/python -m pytest
 
 bench: setup
