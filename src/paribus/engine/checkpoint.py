@@ -11,10 +11,10 @@ from typing import final
 import torch
 from torch import nn
 
+from paribus.engine.architecture import blank_model
 from paribus.engine.configuration import Configuration
-from paribus.engine.model import torch_dtype
-from paribus.engine.state import State, restore
-from paribus.engine.training import make_optimizer, train
+from paribus.engine.state import State, make_optimizer, restore
+from paribus.engine.training import train
 from paribus.engine.work import Task, Work
 from paribus.errors import ConfigurationError, CorruptObjectError, ExecutionError
 from paribus.store import Store
@@ -138,8 +138,7 @@ def _replayed(configuration: Configuration, start: int, stop: int, work: Work, s
 
 
 def _assembled(configuration: Configuration, work: Work, state: State) -> Checkpoint:
-    numerics = configuration.numerics
-    model = work.model.blank().to(torch.device(numerics.device), torch_dtype(numerics.dtype)).train()
+    model = blank_model(work, configuration)
     optimizer = make_optimizer(model, configuration.optimizer)
     restore(state, model, optimizer)
     return Checkpoint(model, optimizer, state.step)

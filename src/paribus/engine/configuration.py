@@ -18,11 +18,17 @@ import xxhash
 from paribus.engine.keys import event_bytes, state_key
 from paribus.engine.once import once
 from paribus.identity import Fingerprint, digest
-from paribus.interventions.base import Edit, HyperparameterIntervention, Intervention, TimedIntervention
+from paribus.interventions.base import Edit, Intervention, TimedIntervention
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
+from paribus.interventions.sites import (
+    ArchitectureIntervention,
+    DataIntervention,
+    HyperparameterIntervention,
+)
 
 FINGERPRINTED = ("model", "data", "objective", "code")
-_STATIC = (*FINGERPRINTED, "optimizer", "seeds", "training", "numerics")
+_CHANGES = ("architecture", "preparation", "terms")
+_STATIC = (*FINGERPRINTED, *_CHANGES, "optimizer", "seeds", "training", "numerics")
 
 
 @final
@@ -86,8 +92,9 @@ class Configuration:
     """Everything that decides the bits of a run; canonical, so that equal runs are equal values.
 
     Attributes:
-        components: ``model``, ``data``, ``objective``, ``code`` (what the user declared besides),
-            ``optimizer``, ``seeds``, ``training``, ``numerics``, ``budget`` by name.
+        components: ``model``, ``data``, ``objective``, ``code`` (what the user declared besides); what
+            interventions change of them, ``architecture``, ``preparation``, ``terms``; ``optimizer``,
+            ``seeds``, ``training``, ``numerics``, ``budget`` by name.
         timeline: The timed interventions, in the order in which they are applied.
     """
 
@@ -115,6 +122,24 @@ class Configuration:
     def training(self) -> Training:
         """Batch size and schedule."""
         value: Training = self.components["training"].value
+        return value
+
+    @property
+    def architecture(self) -> tuple[ArchitectureIntervention, ...]:
+        """The changes of the model before training, in the order in which they are made."""
+        value: tuple[ArchitectureIntervention, ...] = self.components["architecture"].value
+        return value
+
+    @property
+    def preparation(self) -> tuple[DataIntervention, ...]:
+        """The changes of the data before training, in the order in which they are made."""
+        value: tuple[DataIntervention, ...] = self.components["preparation"].value
+        return value
+
+    @property
+    def terms(self) -> Mapping[str, float]:
+        """The weights of the objective's named terms; a name that is absent has weight 1."""
+        value: Mapping[str, float] = self.components["terms"].value
         return value
 
     @property
@@ -221,6 +246,8 @@ def describe(value: object) -> Any:
             return value if math.isfinite(value) else str(value)
         case tuple() | list():
             return [describe(item) for item in value]
+        case Mapping():
+            return {str(name): describe(item) for name, item in value.items()}
         case type():
             return value.__name__
         case _:
@@ -333,6 +360,9 @@ def base_configuration(
         "training": training,
         "numerics": numerics,
         "budget": budget,
+        "architecture": (),
+        "preparation": (),
+        "terms": {},
     }.items()
     components = {name: Component.of(value) for name, value in values}
     components["data"] = Component(data, data.fingerprint.digest)

@@ -8,12 +8,13 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
+from paribus.engine.architecture import build_model, probe_of
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import preserved_draws
 from paribus.engine.ledger import read_parts
-from paribus.engine.model import counts_contents, torch_dtype
+from paribus.engine.model import counts_contents
 from paribus.engine.objective import check_loss
-from paribus.engine.training import make_optimizer, numerics
+from paribus.engine.training import numerics
 from paribus.engine.work import Work
 from paribus.errors import ConfigurationError, DataError, ParibusError
 from paribus.identity import Fingerprint, fingerprint
@@ -39,19 +40,17 @@ def try_step(work: Work, configuration: Configuration) -> None:
         ObjectiveError: The loss cannot be minimised.
     """
     with numerics(configuration.numerics), preserved_draws():
-        device, dtype = torch.device(configuration.numerics.device), torch_dtype(configuration.numerics.dtype)
-        model = work.model.build(configuration.seeds.init).to(device, dtype).train()
+        model = build_model(work, configuration)
         _refuse_shared(model, work.model.blank())
-        source = work.splits["train"].placed(device, dtype)
-        batch = next(iter(source.training(configuration.seeds, configuration.training.batch_size, 0, 1)))
+        probe = probe_of(work, configuration)
         try:
-            loss = work.objective.loss(model, batch)
+            loss = probe.loss(model, probe.batch)
         except ParibusError:
             raise
         except Exception:  # of this learner, and recorded when its turn comes: it stops nobody else
             return
         check_loss(loss)
-        optimizer = make_optimizer(model, configuration.optimizer)
+        optimizer = probe.optimizer(model)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from paribus.errors import ConfigurationError, CorruptObjectError
+from paribus.interventions.settings import OptimizerSetting
 
 _HEADER = "paribus"
 _PLAIN = (bool, int, float, str, type(None))
@@ -139,3 +140,11 @@ def same_bits(rows: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> b
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
+
+
+def make_optimizer(model: nn.Module, setting: OptimizerSetting) -> torch.optim.Optimizer:
+    """Make the optimizer over the trainable parameters."""
+    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    make: Any = setting.kind
+    optimizer: torch.optim.Optimizer = make(trainable, **dict(setting.hyperparameters))
+    return optimizer

@@ -12,19 +12,29 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
-from torch import nn
 
+from paribus.engine.architecture import blank_model, build_model
 from paribus.engine.configuration import setting_at
 from paribus.engine.data import other_generators, preserved_draws
 from paribus.engine.model import torch_dtype
 from paribus.engine.objective import check_loss
-from paribus.engine.observed import Observed, observed_splits
-from paribus.engine.state import State, bits_of, capture, named_tensors, restore, same_bits
+from paribus.engine.observed import Observed, ObservedSplit
+from paribus.engine.preparation import prepared
+from paribus.engine.sites import Sites
+from paribus.engine.state import (
+    State,
+    bits_of,
+    capture,
+    make_optimizer,
+    named_tensors,
+    restore,
+    same_bits,
+)
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import MetricError, StoreError
 from paribus.identity import derive_seed
-from paribus.interventions.base import WeightsIntervention
-from paribus.interventions.settings import Numerics, OptimizerSetting
+from paribus.interventions.settings import Numerics
+from paribus.interventions.sites import WeightsIntervention
 from paribus.loggers import Metric
 
 if TYPE_CHECKING:
@@ -87,14 +97,20 @@ class _Run:
         self.device = torch.device(self.configuration.numerics.device)
         self.dtype = torch_dtype(self.configuration.numerics.dtype)
         self.objective = work.objective
-        self.source = work.splits["train"].placed(self.device, self.dtype)
-        self.model = self._model(work, state)
+        self.splits = {
+            name: source.placed(self.device, self.dtype)
+            for name, source in prepared(work, self.configuration).items()
+        }
+        make = build_model if state is None else blank_model
+        self.model = make(work, self.configuration)
         self.setting = setting_at(self.configuration, task.start)
         self.optimizer = make_optimizer(self.model, self.configuration.optimizer)
         if state is not None:
             restore(state, self.model, self.optimizer)
         if state is None or task.start < task.stop:
             self._perturb(-1 if state is None else task.start)
+        active = [event.intervention for event in self.configuration.active(task.start)]
+        self.sites = Sites(active, self.model, self.optimizer)
         self.step = task.start
         self.rows: dict[str, Any] = {}
         self._draws = _Draws(self.device, always=draws_late)
@@ -107,27 +123,35 @@ class _Run:
         group_values = dict(self.setting.hyperparameters)
         for group in self.optimizer.param_groups:
             group.update({name: value for name, value in group_values.items() if name in group})
-        batches = self.source.training(seeds, self.configuration.training.batch_size, task.start, task.stop)
+        batches = self.splits["train"].training(
+            seeds, self.configuration.training.batch_size, task.start, task.stop
+        )
         reported = time.perf_counter()
         self._record(task.start)
-        for step, batch in zip(range(task.start, task.stop), batches, strict=True):
-            if not self._advance(step, batch):
-                return "diverged"
-            self.step = step + 1
-            self._record(step + 1)
-            now = time.perf_counter()
-            if now - reported > _REPORT_SECONDS:
-                progress(step + 1)
-                reported = now
-                if saver is not None and saver.due and self.step < task.stop:
-                    self._save(saver)
+        with self.sites.hooked():
+            for step, batch in zip(range(task.start, task.stop), batches, strict=True):
+                if not self._advance(step, batch):
+                    return "diverged"
+                self.step = step + 1
+                self._record(step + 1)
+                now = time.perf_counter()
+                if now - reported > _REPORT_SECONDS:
+                    progress(step + 1)
+                    reported = now
+                    if saver is not None and saver.due and self.step < task.stop:
+                        self._save(saver)
         self._draws.check()
         return "done"
 
     def _advance(self, step: int, batch: Any) -> bool:
         """Take one optimizer step; tell whether the loss was finite, and take none where it was not."""
         self._schedule(step)
-        with self._draws.of(derive_seed(self.configuration.seeds.forward, "forward", step)):
+        self.sites.change_buffers(step)
+        batch = self.sites.changed_batch(batch, step)
+        with (
+            self._draws.of(derive_seed(self.configuration.seeds.forward, "forward", step)),
+            self.sites.forward(step),
+        ):
             loss = self.objective.loss(self.model, batch)
         if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
             check_loss(loss)
@@ -135,6 +159,7 @@ class _Run:
             return False
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.sites.change_gradients(step)
         self.optimizer.step()
         return True
 
@@ -151,10 +176,6 @@ class _Run:
         factor = schedule.factor(step, self.configuration.total)
         for group in self.optimizer.param_groups:
             group["lr"] = self.setting["lr"] * factor
-
-    def _model(self, work: Work, state: State | None) -> nn.Module:
-        model = work.model.build(self.configuration.seeds.init) if state is None else work.model.blank()
-        return model.to(self.device, self.dtype).train()
 
     def _perturb(self, start: int) -> None:
         """Apply the changes of weights that happen once, at this start."""
@@ -177,7 +198,7 @@ class _Recorder:
             for step in steps:
                 if step > run.task.start or first or run.task.start == run.task.stop:
                     self._due.setdefault(step, []).append(metrics[name])
-        splits = observed_splits(work.splits, run.device, run.dtype)
+        splits = {name: ObservedSplit(source) for name, source in run.splits.items()}
         self._observed = Observed(run.model, run.optimizer, work.objective, run.configuration, splits)
 
     def __call__(self, step: int) -> None:
@@ -221,14 +242,6 @@ def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str
         column.append(value)
     for column in entry["values"].values():
         column.extend([None] * (length - len(column)))
-
-
-def make_optimizer(model: nn.Module, setting: OptimizerSetting) -> torch.optim.Optimizer:
-    """Make the optimizer over the trainable parameters."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    make: Any = setting.kind
-    optimizer: torch.optim.Optimizer = make(trainable, **dict(setting.hyperparameters))
-    return optimizer
 
 
 @contextmanager

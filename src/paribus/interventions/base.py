@@ -2,7 +2,7 @@
 
 An intervention is a frozen value: *what* to change. It never trains anything. A setting intervention
 edits a component of the configuration before training; a timed one acts at a site of the training step
-while its span lasts. To add one, subclass the site's class and write its one abstract method.
+while its span lasts. To add one, subclass the class of a site (``sites.py``) and write its one method.
 """
 
 from __future__ import annotations
@@ -13,13 +13,11 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from paribus.errors import LevelError, suggest
-from paribus.interventions.checks import Window, is_window
+from paribus.interventions.checks import is_window
 from paribus.interventions.designs import Components, Design, Modified, Variations, as_levels, checked
 
 if TYPE_CHECKING:
-    import torch
-
-    from paribus.interventions.settings import OptimizerSetting
+    pass
 
 Reader = Callable[[Components, str], object]
 Edit = Callable[[Any], Any]
@@ -122,76 +120,10 @@ class TimedIntervention(Intervention):
     def is_null(self, components: Components) -> bool:
         """Tell whether it changes nothing under these components: then it is not part of the identity."""
 
+    @final
+    def _on_timeline(self) -> Mapping[str, Edit]:
+        return {"timeline": lambda events: (*events, self)}
+
     @abstractmethod
     def clipped(self) -> Self:
         """Return the same change without its span, for the identity of a restricted configuration."""
-
-
-class WeightsIntervention(TimedIntervention):
-    """A change of the parameters, once: in the initial state (step 0) or just before a later step.
-
-    Subclasses are frozen dataclasses with a field ``step: int`` and write ``edit`` and ``is_null``.
-    """
-
-    step: int
-
-    @abstractmethod
-    def edit(self, parameters: Mapping[str, torch.Tensor]) -> None:
-        """Change the parameters in place; gradients are not recorded here.
-
-        Args:
-            parameters: Every parameter by its dotted name, in the model's own shapes and dtype.
-        """
-
-    @final
-    @property
-    def span(self) -> tuple[int, int | None]:
-        """The one step at which it acts; ``(-1, 0)`` when it is part of the initial state."""
-        return (-1, 0) if self.step == 0 else (self.step, self.step + 1)
-
-    @final
-    def edits(self) -> Mapping[str, Edit]:
-        """Put this intervention on the timeline."""
-        return {"timeline": lambda events: (*events, self)}
-
-    @final
-    def clipped(self) -> Self:
-        """Return the same change at the initial state: the step itself is kept beside it."""
-        return dataclasses.replace(self, step=0)  # type: ignore[type-var]
-
-
-class HyperparameterIntervention(TimedIntervention):
-    """A change of the optimizer's hyperparameters while a window lasts; without a window, throughout.
-
-    Subclasses are frozen dataclasses with a field ``when: Window | None = None`` and write ``edit``.
-    """
-
-    when: Window | None
-
-    @abstractmethod
-    def edit(self, optimizer: OptimizerSetting) -> OptimizerSetting:
-        """Return the setting that holds inside the window."""
-
-    @final
-    @property
-    def span(self) -> tuple[int, int | None]:
-        """The window, in steps."""
-        return self.when or (0, None)
-
-    @final
-    def edits(self) -> Mapping[str, Edit]:
-        """Put this intervention on the timeline; without a window it is a plain setting."""
-        if self.when is None:
-            return {"optimizer": self.edit}
-        return {"timeline": lambda events: (*events, self)}
-
-    @final
-    def is_null(self, components: Components) -> bool:
-        """Tell whether the window leaves every hyperparameter as it is."""
-        optimizer: OptimizerSetting = components["optimizer"]
-        return self.edit(optimizer) == optimizer
-
-    @final
-    def clipped(self) -> Self:
-        """Return the same change without its window."""
-        return dataclasses.replace(self, when=None)  # type: ignore[type-var]

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, final
 
-from paribus.interventions.base import HyperparameterIntervention, Reader
+from paribus.interventions.base import Reader
 from paribus.interventions.checks import Window, check_number, check_window
 from paribus.interventions.designs import Components
 from paribus.interventions.settings import OptimizerSetting
+from paribus.interventions.sites import HyperparameterIntervention
 
 
 def _momentum(components: Components, name: str) -> object:

@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, final
 
-from paribus.interventions.base import Edit, HyperparameterIntervention, Intervention, Reader
+from paribus.interventions.base import Edit, Intervention, Reader
 from paribus.interventions.checks import Window, check_count, check_number, check_window
 from paribus.interventions.designs import Components
 from paribus.interventions.schedules import as_schedule
 from paribus.interventions.settings import OptimizerSetting, Training
+from paribus.interventions.sites import HyperparameterIntervention
 
 
 def _hyperparameter(components: Components, name: str) -> object:

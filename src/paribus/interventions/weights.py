@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, final
+from typing import TYPE_CHECKING, ClassVar, final
 
 from paribus.identity import generator
-from paribus.interventions.base import Edit, Intervention, WeightsIntervention
+from paribus.interventions.base import Edit, Intervention
 from paribus.interventions.checks import check_count, check_number
-from paribus.interventions.designs import Components
+from paribus.interventions.sites import WeightsIntervention
 
 if TYPE_CHECKING:
     import torch
@@ -59,6 +59,7 @@ class PerturbWeights(WeightsIntervention):
     epsilon: float
     seed: int = 0
     step: int = 0
+    null: ClassVar[Mapping[str, object]] = {"epsilon": 0}
 
     def __post_init__(self) -> None:
         check_count("PerturbWeights", "seed", self.seed)
@@ -66,10 +67,6 @@ class PerturbWeights(WeightsIntervention):
         check_number("PerturbWeights", "epsilon", self.epsilon)
         for name, kind in (("epsilon", float), ("seed", int), ("step", int)):  # not NumPy's
             object.__setattr__(self, name, kind(getattr(self, name)))
-
-    def is_null(self, components: Components) -> bool:
-        """Tell whether the noise has size zero."""
-        return self.epsilon == 0
 
     def edit(self, parameters: Mapping[str, torch.Tensor]) -> None:
         """Add the noise, in place."""
