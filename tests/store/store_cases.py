@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import math
 import os
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from paribus.store import Json, Record, Store
+from paribus.store import Columns, Json, Record, Store, pack
 
 
 def key_of(number: int) -> str:
@@ -23,10 +25,26 @@ def a_record(
     body: Json = None,
     references: Mapping[str, str] | None = None,
     created: float = 1.5,
+    columns: Columns | None = None,
 ) -> Record:
     return Record(
-        key_of(number), "segment", status, '{"steps":1}', body, references or {}, {"torch": "2.15"}, created
+        key_of(number),
+        "segment",
+        status,
+        '{"steps":1}',
+        body,
+        references or {},
+        {"torch": "2.15"},
+        created,
+        columns=columns or pack({}),
     )
+
+
+def some_columns() -> Columns:
+    """Every kind of value: numbers, one that is absent, vectors of two lengths, and what is no number."""
+    nan = struct.unpack("<d", struct.pack("<Q", 0xFFF8_0000_0000_00AB))[0]
+    values = {"a": [0.1, -0.0, None], "b": [[1.0, nan], [], None], "c": [math.inf, -math.inf, 5e-324]}
+    return pack({"d" * 32: {"name": "metric", "steps": [0, 3, 9], "values": values}})
 
 
 def commit_with_state(store: Store, number: int, payload: bytes) -> str:

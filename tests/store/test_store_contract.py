@@ -153,7 +153,8 @@ def test_an_altered_row_counts_as_missing_and_is_told(store: Store) -> None:
 
 
 @pytest.mark.parametrize(
-    "column", ["status", "manifest", "body", "refs", "environment", "created", "checksum"]
+    "column",
+    ["status", "manifest", "body", "refs", "environment", "layout", "created", "numbers", "checksum"],
 )
 def test_a_row_of_garbage_spoils_no_other(store: Store, column: str) -> None:
     store.commit(a_record())

@@ -8,10 +8,10 @@ from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZIP_STORED, ZipFile
 
 import pytest
-from store_cases import a_record, commit_with_state, finish, flip_bit, key_of, start
+from store_cases import a_record, commit_with_state, finish, flip_bit, key_of, some_columns, start
 
 from paribus.errors import CorruptObjectError, StoreError
-from paribus.store import Store, export, import_, stats, verify
+from paribus.store import Store, export, import_, stats, unpack, verify
 
 
 @pytest.fixture
@@ -31,6 +31,26 @@ def test_another_store_opens_what_one_exports(store: Store, other: Store, tmp_pa
     assert other.records(keys) == store.records(keys)
     assert [other.get(digest) for digest in digests[:3]] == [b"0", b"1", b"0"]
     assert verify(other).sound
+
+
+def test_columns_travel_to_the_bit(store: Store, other: Store, tmp_path: Path) -> None:
+    store.commit(a_record(columns=some_columns()))
+    export(store, [key_of(1)], tmp_path / "e")
+    import_(other, tmp_path / "e")
+    assert other.records([key_of(1)]) == store.records([key_of(1)])
+    assert other.records([key_of(1)])[key_of(1)].columns == some_columns()
+
+
+def test_an_export_of_the_first_format_is_read(store: Store, other: Store, tmp_path: Path) -> None:
+    def older(members: dict[str, bytes]) -> None:
+        members["format.json"] = b'{"format": "paribus-export", "version": 1}'
+        body = {"stop": 9, "metrics": unpack(some_columns()), "passed": {key_of(7): 0}}
+        members["records.jsonl"] = json.dumps({**LINE, "body": body}).encode()
+
+    import_(other, rewritten(exported(store, tmp_path / "e"), older))
+    record = other.records([key_of(1)])[key_of(1)]
+    assert record.body == {"stop": 9}
+    assert repr(unpack(record.columns)) == repr(unpack(some_columns()))
 
 
 def test_equal_selections_give_equal_bytes(store: Store, tmp_path: Path) -> None:
@@ -128,6 +148,10 @@ def test_an_object_under_another_digest_is_refused(store: Store, other: Store, t
     assert stats(other).records == {}
 
 
+# A line of the first format, which had no columns.
+LINE = {name: value for name, value in vars(a_record()).items() if name != "columns"}
+
+
 @pytest.mark.parametrize(
     "line",
     [
@@ -135,15 +159,19 @@ def test_an_object_under_another_digest_is_refused(store: Store, other: Store, t
         b"[]",
         b"not json",
         b'{"key": 1}',
-        json.dumps({**vars(a_record()), "key": "../x"}).encode(),
-        json.dumps({**vars(a_record()), "status": 1}).encode(),
-        json.dumps({**vars(a_record()), "references": {"state": 5}}).encode(),
-        json.dumps({**vars(a_record()), "references": {"state": "0" * 32}}).encode(),
-        json.dumps({**vars(a_record()), "references": []}).encode(),
-        json.dumps({**vars(a_record()), "created": "now"}).encode(),
+        json.dumps({**LINE, "key": "../x"}).encode(),
+        json.dumps({**LINE, "status": 1}).encode(),
+        json.dumps({**LINE, "references": {"state": 5}}).encode(),
+        json.dumps({**LINE, "references": {"state": "0" * 32}}).encode(),
+        json.dumps({**LINE, "references": []}).encode(),
+        json.dumps({**LINE, "created": "now"}).encode(),
+        json.dumps({**LINE, "columns": {"layout": "[]"}}).encode(),
+        json.dumps({**LINE, "columns": {"layout": "[]", "numbers": "AAAAAAAA8D8="}}).encode(),
+        json.dumps({**LINE, "columns": {"layout": "[1]", "numbers": ""}}).encode(),
+        json.dumps({**LINE, "body": {"metrics": {"0": 5}}}).encode(),
         b"[" * 100_000,
     ],
-    ids=range(11),
+    ids=range(15),
 )
 def test_a_line_that_is_no_record_is_refused(store: Store, other: Store, tmp_path: Path, line: bytes) -> None:
     file = rewritten(exported(store, tmp_path / "e"), lambda m: m.update({"records.jsonl": line}))
@@ -157,7 +185,7 @@ def test_an_export_of_another_format_is_refused(
     store: Store, other: Store, tmp_path: Path, format_text: bytes
 ) -> None:
     file = rewritten(exported(store, tmp_path / "e"), lambda m: m.update({"format.json": format_text}))
-    with pytest.raises(StoreError, match=r"has format .*, and this Paribus knows 1"):
+    with pytest.raises(StoreError, match=r"has format .*, and this Paribus knows formats up to 2"):
         import_(other, file)
 
 

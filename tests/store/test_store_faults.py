@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from store_cases import commit_with_state, finish, flip_bit, key_of, mounted, overwrite, start
+from store_cases import a_record, commit_with_state, finish, flip_bit, key_of, mounted, overwrite, start
 
 from paribus.errors import CorruptObjectError, StoreError
-from paribus.store import Store, gc, stats, verify
+from paribus.store import Retention, Store, export, gc, import_, stats, verify
 
 
 def test_a_flipped_bit_is_found(store: Store) -> None:
@@ -84,6 +86,53 @@ def fill(store: Store, number: int) -> str:
     except StoreError as error:
         return str(error)
     return ""
+
+
+WRITES = {
+    "object": lambda store, _: store.put(bytes(50_000)),
+    "row": lambda store, _: store.commit(a_record(9, body="x" * 50_000)),
+    "touch": lambda store, _: store.touch(map(key_of, range(3))),
+    "reference": lambda store, _: store.forget([key_of(1)], "state"),
+    "discard": lambda store, _: store.discard(key_of(1)),
+    "claim": lambda store, _: store.claims.acquire(key_of(9), "a", 60),
+    "pin": lambda store, _: store.pins.add(map(key_of, range(500))),
+    "export": lambda store, _: export(store, [key_of(1)], store.path.parent / "export"),
+    "import": lambda store, elsewhere: import_(store, elsewhere / "export"),
+    "gc": lambda store, _: gc(store, Retention(budget=0), now=4e9),
+    "compact": lambda store, _: store.compact(),
+}
+
+
+@pytest.mark.parametrize("left", [0, 4096, 20_480])
+@pytest.mark.parametrize("kind", WRITES)
+def test_a_disk_that_is_full_in_the_middle_of_any_write(kind: str, left: int, tmp_path: Path) -> None:
+    place, other = tmp_path / "small", Store.open(tmp_path / "other")
+    place.mkdir()
+    commit_with_state(other, 7, bytes(50_001))
+    export(other, [key_of(7)], tmp_path / "export")
+    with mounted("-t", "tmpfs", "-o", "size=2m", "tmpfs", at=place):
+        store = Store.open(place / "s")
+        for number in range(3):
+            commit_with_state(store, number, bytes([number]) * 30_000)
+        before = {record.key for record in store.scan()}
+        space = os.statvfs(place)
+        ballast = place / "ballast"
+        ballast.write_bytes(bytes(space.f_bavail * space.f_frsize - left))
+        if left == 0:
+            with pytest.raises(StoreError, match=r"No space left|disk is full"):
+                WRITES[kind](store, tmp_path)
+        else:
+            with suppress(StoreError):
+                WRITES[kind](store, tmp_path)
+        found = verify(store)
+        assert (found.sound, found.leftovers) == (True, 0)
+        if left == 0:
+            assert {record.key for record in store.scan()} == before
+        assert {path.name for path in place.iterdir()} <= {"s", "ballast", "export"}
+        ballast.unlink()
+        WRITES[kind](store, tmp_path)
+        assert verify(store).sound
+        store.close()
 
 
 def test_a_write_that_the_system_cuts_off_leaves_a_sound_store(store: Store) -> None:

@@ -74,6 +74,33 @@ def test_pinned_and_claimed_keys_stay(store: Store) -> None:
     assert gc(store, Retention(budget=0), now=FUTURE + 61).records == (key_of(2), key_of(1))
 
 
+@pytest.mark.parametrize(
+    ("budget", "kept"),
+    [(0, []), (19, [0]), (29, [0, 1]), (30, [0, 1, 2]), (39, [0, 1, 2]), (40, [0, 1, 2, 3])],
+)
+def test_a_budget_takes_ends_before_the_trunks_that_they_grew_from(
+    budget: int, kept: list[int], store: Store
+) -> None:
+    """The last one of a path was used last; it is kept with all of its past, or not at all."""
+    trunks = {key_of(1): key_of(0), key_of(2): key_of(1), key_of(3): key_of(1)}
+    for number, used in enumerate([1, 2, 9, 4]):
+        commit_with_state(store, number, bytes([number]) * 10)
+        store.ledger.write("UPDATE records SET used = ? WHERE key = ?", (used, key_of(number)))
+    gc(store, Retention(budget=budget), trunk_of=lambda record: trunks.get(record.key), now=FUTURE)
+    assert sorted(record.key for record in store.scan()) == [key_of(number) for number in kept]
+    assert verify(store).sound
+
+
+def test_the_past_of_what_is_pinned_or_claimed_stays(store: Store) -> None:
+    for number in range(6):
+        commit_with_state(store, number, bytes([number]))
+    store.pins.add([key_of(1)])
+    store.claims.acquire(key_of(4), "a", 60, now=FUTURE)
+    trunks = {key_of(1): key_of(0), key_of(4): key_of(3), key_of(5): key_of(4)}
+    swept = gc(store, Retention(budget=0), trunk_of=lambda record: trunks.get(record.key), now=FUTURE)
+    assert set(swept.records) == {key_of(2), key_of(5)}
+
+
 def test_temporaries_of_killed_writers_go_and_strangers_stay(store: Store) -> None:
     folder = store.path_of(store.put(b"x")).parent
     (folder / ".abc.123.tmp").write_bytes(b"half")
@@ -133,11 +160,25 @@ def test_a_budget_counts_a_shared_object_once(store: Store) -> None:
 
 digests = st.frozensets(st.sampled_from("abcdef"), max_size=3)
 uses = st.lists(
-    st.builds(Use, st.sampled_from("klmnopq"), st.floats(0, 1000), digests), unique_by=lambda u: u.key
+    st.builds(
+        Use,
+        st.sampled_from("klmnopq"),
+        st.floats(0, 1000),
+        digests,
+        st.none() | st.sampled_from("klmnopqr"),  # also of each other, as a stranger's may be
+    ),
+    unique_by=lambda u: u.key,
 )
 retentions = st.builds(
     Retention, st.none() | st.floats(0, 1000), st.none() | st.integers(0, 20), st.floats(0, 500)
 )
+
+
+def past_of(uses: list[Use], chosen: list[Use]) -> list[Use]:
+    past = list(chosen)
+    for use in past:
+        past += [other for other in uses if other.key == use.trunk and other not in past]
+    return past
 
 
 @settings(deadline=None)
@@ -147,14 +188,18 @@ def test_what_expires_is_beyond_the_limits_and_what_stays_is_within(
 ) -> None:
     sizes = {digest: index for index, digest in enumerate("abcdef")}
     gone = set(expired(uses, sizes, held, retention, now=1000))
+    needed = {use.trunk for use in uses if use.key not in gone}
+    assert not needed & gone, "what a record grew from stays as long as it does"
     free = [use for use in uses if use.key not in held and 1000 - use.used > retention.grace]
     assert gone <= {use.key for use in free}
     if retention.unused_for is not None:
-        assert gone >= {use.key for use in free if 1000 - use.used > retention.unused_for}
+        assert gone >= {use.key for use in free if 1000 - use.used > retention.unused_for} - needed
     elif retention.budget is None:
         assert not gone
     kept = {digest for use in uses if use.key not in gone for digest in use.digests}
-    bound = {digest for use in uses if use not in free for digest in use.digests}
+    bound = {
+        digest for use in past_of(uses, [use for use in uses if use not in free]) for digest in use.digests
+    }
     if retention.budget is not None:
         assert sum(sizes[digest] for digest in kept) <= max(
             retention.budget, sum(sizes[digest] for digest in bound)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from paribus.store.claims import Claims
 from paribus.store.collection import Retention, Sweep, gc, sweep
+from paribus.store.columns import SCALAR, Columns, Layout, Recording, pack, unpack
 from paribus.store.exchange import Imported, export, import_
 from paribus.store.objects import Buffer
 from paribus.store.pins import Pins
@@ -13,12 +14,16 @@ from paribus.store.store import Store
 from paribus.store.verification import Verification, verify
 
 __all__ = [
+    "SCALAR",
     "Buffer",
     "Claims",
+    "Columns",
     "Imported",
     "Json",
+    "Layout",
     "Pins",
     "Record",
+    "Recording",
     "Retention",
     "Statistics",
     "Store",
@@ -27,7 +32,9 @@ __all__ = [
     "export",
     "gc",
     "import_",
+    "pack",
     "stats",
     "sweep",
+    "unpack",
     "verify",
 ]

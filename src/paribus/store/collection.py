@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from paribus.errors import StoreError
 from paribus.store.objects import StoredFile
+from paribus.store.record import Record
 from paribus.store.store import Store
+
+Trunk = Callable[[Record], str | None]
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,19 @@ class Retention:
 
 @dataclass(frozen=True)
 class Use:
-    """A record as gc sees it: its key, Unix seconds of its last use, and the digests that it refers to."""
+    """A record as gc sees it.
+
+    Attributes:
+        key: Its key.
+        used: Unix seconds of its last use.
+        digests: The objects that it refers to.
+        trunk: Key of the record that it grew from; None where there is none.
+    """
 
     key: str
     used: float
     digests: frozenset[str]
+    trunk: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,8 +79,9 @@ def expired(
 ) -> tuple[str, ...]:
     """Choose the records that go, oldest use last.
 
-    From the most recently used on, each record is kept while it is recent enough and the objects that it
-    adds fit the budget; objects that several records share count once.
+    From the most recently used on, each record is kept, with all that it grew from, while it is recent enough
+    and the objects that they add fit the budget; objects that several records share count once. So none stays
+    without its trunk.
 
     Args:
         uses: All records.
@@ -78,28 +90,55 @@ def expired(
         retention: The limits.
         now: Unix seconds.
     """
+    known = {use.key: use for use in uses}
+    kept: set[str] = set()
     marked: set[str] = set()
-    total, gone = 0, []
-    for use in sorted(uses, key=lambda use: (use.key not in held, -use.used, use.key)):
-        added = sum(sizes.get(digest, 0) for digest in use.digests - marked)
+    total = 0
+    order = sorted(known.values(), key=lambda use: (use.key not in held, -use.used, use.key))
+    for use in order:
+        path = list(_path(use, known, kept))
+        digests = frozenset[str]().union(*(each.digests for each in path)) - marked
+        added = sum(sizes.get(digest, 0) for digest in digests)
         age = now - use.used
         old = retention.unused_for is not None and age > retention.unused_for
         large = added > 0 and retention.budget is not None and total + added > retention.budget
-        if use.key not in held and age > retention.grace and (old or large):
-            gone.append(use.key)
-        else:
-            marked |= use.digests
+        if use.key in held or age <= retention.grace or not (old or large):
+            kept.update(each.key for each in path)
+            marked |= digests
             total += added
-    return tuple(gone)
+    return tuple(use.key for use in order if use.key not in kept)
+
+
+def _path(use: Use, known: Mapping[str, Use], kept: Collection[str]) -> Iterator[Use]:
+    """Yield a record and what it grew from, down to what is kept already."""
+    seen: set[str] = set()  # a stranger's records may grow from each other
+    found: Use | None = use
+    while found is not None and found.key not in kept and found.key not in seen:
+        seen.add(found.key)
+        yield found
+        found = None if found.trunk is None else known.get(found.trunk)
 
 
 def gc(
-    store: Store, retention: Retention | None = None, *, dry_run: bool = False, now: float | None = None
+    store: Store,
+    retention: Retention | None = None,
+    *,
+    trunk_of: Trunk = lambda record: None,
+    dry_run: bool = False,
+    now: float | None = None,
 ) -> Sweep:
     """Remove the records beyond the limits, then the objects to which no record refers.
 
-    Pinned keys and keys under a live claim stay. Safe beside running writers: rows go before objects, objects
-    go under the lock in which `Store.commit` makes sure that its objects are there, and young ones stay.
+    Pinned keys and keys under a live claim stay, and so does all that a record that stays grew from. Safe
+    beside running writers: rows go before objects, objects go under the lock in which `Store.commit` makes
+    sure that its objects are there, and young ones stay.
+
+    Args:
+        store: What to collect.
+        retention: The limits.
+        trunk_of: Names the key that a record grew from, where it cannot be read without it.
+        dry_run: Whether to change nothing.
+        now: Unix seconds; the system's clock when omitted.
 
     Raises:
         StoreError: The store is read-only (a dry run works) or cannot be written.
@@ -110,10 +149,10 @@ def gc(
     files = tuple(store.objects.files())
     sizes = {file.digest: file.size for file in files if file.digest is not None}
     if dry_run:
-        gone = _expired(store, sizes, retention, now)
+        gone = _expired(store, sizes, retention, trunk_of, now)
         return _report(gone, [f for f in _unmarked(store, files, gone) if f.modified < before], sizes)
     with store.ledger.transaction() as connection:
-        gone = _expired(store, sizes, retention, now)
+        gone = _expired(store, sizes, retention, trunk_of, now)
         connection.executemany("DELETE FROM records WHERE key = ?", ((key,) for key in gone))
     # A power cut must not bring a row back whose objects are gone.
     store.ledger.sync()
@@ -141,14 +180,19 @@ def sweep(store: Store, digests: Iterable[str]) -> int:
     return freed
 
 
-def _expired(store: Store, sizes: Mapping[str, int], retention: Retention, now: float) -> tuple[str, ...]:
+def _expired(
+    store: Store, sizes: Mapping[str, int], retention: Retention, trunk_of: Trunk, now: float
+) -> tuple[str, ...]:
+    if retention.unused_for is None and retention.budget is None:
+        return ()
     held = store.pins.all() | store.claims.live(now).keys()
-    return expired(_uses(store), sizes, held, retention, now)
+    trunks = {record.key: trunk_of(record) for record in store.scan()}
+    return expired(_uses(store, trunks), sizes, held, retention, now)
 
 
-def _uses(store: Store) -> list[Use]:
+def _uses(store: Store, trunks: Mapping[str, str | None] | None = None) -> list[Use]:
     rows = store.ledger.read("SELECT key, used, refs FROM records")
-    return [Use(key, used, _digests(refs)) for key, used, refs in rows]
+    return [Use(key, used, _digests(refs), (trunks or {}).get(key)) for key, used, refs in rows]
 
 
 def _digests(refs: str) -> frozenset[str]:

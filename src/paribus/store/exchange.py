@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -9,16 +10,18 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from paribus.errors import StoreError
+from paribus.store.columns import read_columns
+from paribus.store.migration import split
 from paribus.store.record import Record, is_digest
 from paribus.store.store import Store
 
 if TYPE_CHECKING:
     from zipfile import ZipFile
 
-VERSION = 1
+VERSION = 2
 _FORMAT = "format.json"
 _RECORDS = "records.jsonl"
 _OBJECTS = "objects/"
@@ -92,7 +95,7 @@ def import_(store: Store, file: Path | str) -> Imported:
 def _write(store: Store, records: list[Record], temporary: Path) -> None:
     from zipfile import ZIP_STORED, ZipFile, ZipInfo
 
-    lines = [json.dumps(vars(record)) for record in records]
+    lines = [json.dumps(_document(record)) for record in records]
     digests = sorted({digest for record in records for digest in record.references.values()})
     with open(temporary, "xb") as target:
         with ZipFile(target, "w", ZIP_STORED) as archive:
@@ -133,9 +136,10 @@ def _check_members(archive: ZipFile, file: Path | str) -> None:
     if not {_FORMAT, _RECORDS} <= seen:
         raise StoreError(f"Import: {file} has no {_FORMAT} or no {_RECORDS}; it is no export of Paribus")
     version = _version(archive.read(_FORMAT))
-    if version != VERSION:
+    if version not in range(1, VERSION + 1):
         raise StoreError(
-            f"Import: {file} has format {version!r}, and this Paribus knows {VERSION}; upgrade Paribus"
+            f"Import: {file} has format {version!r}, and this Paribus knows formats up to {VERSION}; "
+            "upgrade Paribus"
         )
 
 
@@ -151,17 +155,28 @@ def _version(text: bytes) -> object:
         return None
 
 
+def _document(record: Record) -> dict[str, Any]:
+    numbers = base64.b64encode(record.columns.numbers).decode("ascii")
+    return {**vars(record), "columns": {"layout": record.columns.layout.text, "numbers": numbers}}
+
+
 def _record(line: bytes, file: Path | str) -> Record:
     try:
-        record = Record(**json.loads(line))
-        texts = (record.key, record.kind, record.status, record.manifest)
+        document = json.loads(line)
+        if "columns" in document:
+            found = document["columns"]
+            columns = read_columns(found["layout"], base64.b64decode(found["numbers"], validate=True))
+        else:
+            document["body"], columns = split(document.get("body"))
+        record = Record(**{**document, "columns": columns})
+        texts = (record.key, record.kind, record.status, record.manifest, record.family)
         if not all(
             isinstance(text, str) for text in (*texts, *record.references, *record.references.values())
         ):
             raise TypeError("a text is expected")
         if not isinstance(record.created, float):
             raise TypeError("created is no float")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
         raise StoreError(
             f"Import: {file} holds a line that is no record ({error}); export it again"
         ) from error

@@ -6,11 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import xxhash
 
 from paribus.errors import StoreError
+from paribus.store.columns import Columns, pack, read_columns
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
@@ -23,9 +25,12 @@ COLUMNS = (
     "body",
     "refs",
     "environment",
+    "layout",
     "created",
+    "numbers",
     "checksum",
 )
+NO_COLUMNS = pack({})
 
 _MEND = "give None, booleans, numbers, strings, lists and dicts of them"
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -40,11 +45,12 @@ class Record:
         kind: What the key names, such as "segment".
         status: "done", "diverged" or "failed".
         manifest: Canonical JSON text of the whole configuration; a hit compares it.
-        body: Results: metric rows, seconds, a traceback. Non-finite numbers are allowed.
+        body: Results that are no columns: seconds, a traceback. Non-finite numbers are allowed.
         references: Name to digest of an object.
         environment: Library versions, host, CPU capability; recorded, never in the key.
         created: Unix seconds; 0 means that the store fills it at the commit.
         family: A name under which related records are found together.
+        columns: What metrics recorded.
     """
 
     key: str
@@ -56,6 +62,7 @@ class Record:
     environment: Json
     created: float = 0.0
     family: str = ""
+    columns: Columns = NO_COLUMNS
 
 
 def is_digest(text: str) -> bool:
@@ -87,22 +94,49 @@ def encode(record: Record) -> tuple[object, ...]:
         _dump(record.key, "body", record.body),
         _dump(record.key, "references", dict(record.references)),
         _dump(record.key, "environment", record.environment),
+        record.columns.layout.text,
     )
-    return (*texts, record.created, _checksum(texts, record.created))
+    numbers = record.columns.numbers
+    return (*texts, record.created, numbers, checksum(texts, record.created, numbers))
 
 
 def decode(row: tuple[Any, ...]) -> Record | None:
     """Read a row; None when it was altered on disk."""
-    texts, created, checksum = row[:8], row[8], row[9]
+    texts, (created, numbers, found) = row[:9], row[9:]
     try:
-        if checksum != _checksum(texts, created):
+        if found != checksum(texts, created, numbers):
             return None
-        key, kind, family, status, manifest = texts[:5]
-        body, references, environment = json.loads(f"[{','.join(texts[5:])}]")
-        return Record(key, kind, status, manifest, body, references, environment, created, family)
+        key, kind, family, status, manifest, body, references, environment, layout = texts
+        body, references = json.loads(f"[{body},{references}]")
+        return Record(
+            key,
+            kind,
+            status,
+            manifest,
+            body,
+            references,
+            _environment(environment),
+            created,
+            family,
+            read_columns(layout, numbers),
+        )
     except (TypeError, ValueError, RecursionError):
         # A checksum is no signature: a stranger's row can have one and still be no record.
         return None
+
+
+# Few environments, many records.
+@lru_cache(maxsize=64)
+def _environment(text: str) -> Json:
+    found: Json = json.loads(text)
+    return found
+
+
+def checksum(texts: tuple[str, ...], created: float, numbers: bytes) -> str:
+    """Hash a row. SQLite keeps no checksums: a flipped bit in a metric would be read as a result."""
+    digest = xxhash.xxh3_64("\0".join((*texts, repr(created))).encode("utf-8", "replace"))
+    digest.update(numbers)
+    return digest.hexdigest()
 
 
 def _dump(key: str, name: str, value: object) -> str:
@@ -110,8 +144,3 @@ def _dump(key: str, name: str, value: object) -> str:
         return json.dumps(value, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise StoreError(f"Record {key}: its {name} is no JSON ({error}); {_MEND}") from error
-
-
-def _checksum(texts: tuple[str, ...], created: float) -> str:
-    # SQLite keeps no checksums: without this one a flipped bit in a metric would be read as a result.
-    return xxhash.xxh3_64_hexdigest("\0".join((*texts, repr(created))).encode("utf-8", "replace"))

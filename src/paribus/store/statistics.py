@@ -37,12 +37,29 @@ def stats(store: Store) -> Statistics:
     """
     sizes = [file.size for file in store.objects.files() if file.digest is not None]
     return Statistics(
-        records=dict(
-            store.ledger.read("SELECT status, COUNT(*) FROM records GROUP BY status ORDER BY status")
-        ),
+        records=counts(store),
         objects=len(sizes),
         object_bytes=sum(sizes),
         ledger_bytes=store.ledger.path.stat().st_size,
         pins=len(store.pins.all()),
         claims=len(store.claims.live()),
     )
+
+
+def counts(store: Store) -> dict[str, int]:
+    """Count the records of each status; cheap enough to be asked again and again.
+
+    Raises:
+        StoreError: The ledger cannot be read.
+    """
+    return dict(store.ledger.read("SELECT status, COUNT(*) FROM records GROUP BY status ORDER BY status"))
+
+
+def last_written(store: Store) -> float | None:
+    """Tell when the youngest record was written, in Unix seconds; ``None`` where there is none.
+
+    Raises:
+        StoreError: The ledger cannot be read.
+    """
+    rows = store.ledger.read("SELECT created FROM records ORDER BY id DESC LIMIT 1")
+    return rows[0][0] if rows else None

@@ -21,6 +21,7 @@ _SELECT = f"SELECT {', '.join(COLUMNS)} FROM records"
 _STATUS = "SELECT key, status FROM records INDEXED BY status_of"
 # Ids only grow, so that this is at least the number of rows, and costs nothing.
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM records"
+_MANY = 1000
 _INSERT = f"REPLACE INTO records ({', '.join(COLUMNS)}, used) VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
 
 
@@ -81,11 +82,11 @@ class Store:
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
         """Read the records of those keys that are there; an altered row counts as absent, with a warning."""
-        return dict(self._decoded(self.ledger.read_in(f"{_SELECT} WHERE key IN", keys)))
+        return dict(self._decoded(self._rows(_SELECT, "key", keys)))
 
     def relatives(self, families: Iterable[str]) -> dict[str, Record]:
         """Read the records of some families, by key; an altered row counts as absent, with a warning."""
-        return dict(self._decoded(self.ledger.read_in(f"{_SELECT} WHERE family IN", families)))
+        return dict(self._decoded(self._rows(_SELECT, "family", families)))
 
     def scan(self) -> Iterator[Record]:
         """Read every record; an altered row is left out, with a warning."""
@@ -103,11 +104,16 @@ class Store:
 
     def statuses(self, keys: Iterable[str]) -> dict[str, str]:
         """Read the statuses of those keys that are there: the cheapest test of existence."""
-        wanted = set(keys)
-        if len(wanted) < 1000 or 4 * len(wanted) < self.ledger.read(_NEWEST)[0][0]:
-            return dict(self.ledger.read_in(f"{_STATUS} WHERE key IN", wanted))
-        # For a good part of the ledger, one pass over the index beats as many descents into it.
-        return {key: status for key, status in self.ledger.read(_STATUS) if key in wanted}
+        return dict(self._rows(_STATUS, "key", keys))
+
+    def _rows(self, select: str, column: str, values: Iterable[str]) -> Iterable[tuple[Any, ...]]:
+        """Select the rows that have one of some values in a column."""
+        wanted = set(values)
+        if len(wanted) < _MANY or 4 * len(wanted) < self.ledger.read(_NEWEST)[0][0]:
+            return self.ledger.read_in(f"{select} WHERE {column} IN", wanted)
+        # For a good part of the ledger, one pass over it beats as many descents into an index.
+        place = COLUMNS.index(column)
+        return (row for row in self.ledger.read(select) if row[place] in wanted)
 
     def commit(self, record: Record) -> None:
         """Write a record; it replaces an earlier one of that key.
