@@ -5,6 +5,9 @@ The tree::
     ParibusError
     ├── ConfigurationError      the experiment as written cannot be run
     │   ├── LevelError          a level, a grid or a design is wrong
+    │   ├── AblationError       a layer cannot be removed, or not so
+    │   │   ├── NoEffect, InputCut, OutputProducer, TiedAlias, Opaque
+    │   │   └── ShapeUnrepairable(op, shapes)
     │   ├── DataError           a dataset or a batch is wrong
     │   └── ObjectiveError      a loss or an objective is wrong
     ├── FingerprintError        a value has no identity that can be trusted
@@ -31,6 +34,43 @@ class ConfigurationError(ParibusError, ValueError):
 
 class LevelError(ConfigurationError):
     """A level, a grid or a design is wrong."""
+
+
+class AblationError(ConfigurationError):
+    """A layer cannot be removed, or not in this way."""
+
+
+class NoEffect(AblationError):  # noqa: N818  # the refusals are named for what was found
+    """The change changes nothing that the model computes."""
+
+
+class InputCut(AblationError):  # noqa: N818
+    """After the change, an output depends on the input no more."""
+
+
+class OutputProducer(AblationError):  # noqa: N818
+    """The layer makes the model's output: without it the output has another shape."""
+
+
+class TiedAlias(AblationError):  # noqa: N818
+    """What is to be changed is used under another name too."""
+
+
+class Opaque(AblationError):  # noqa: N818
+    """The layer is inside something that cannot be edited or watched."""
+
+
+class ShapeUnrepairable(AblationError):  # noqa: N818
+    """Without the layer the shapes do not fit, and no repair makes them.
+
+    Attributes:
+        op: What failed: the path of a submodule, or ``"forward"``.
+        shapes: The shapes that it was given, or that were got and expected.
+    """
+
+    def __init__(self, message: str, op: str = "", shapes: tuple[tuple[int, ...], ...] = ()) -> None:
+        super().__init__(message)
+        self.op, self.shapes = op, shapes
 
 
 class DataError(ConfigurationError):
