@@ -7,15 +7,174 @@ streams are frozen, because the content of the data is part of a learner's ident
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.utils.data import Dataset, TensorDataset
 
-from paribus.errors import DataError
+from paribus.errors import DataError, suggest
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+@final
+class FrameDataset(Dataset[Any]):
+    """A table as a data set: a sample is a row of numbers ``(columns,)`` float32, and its label.
+
+    Numbers and booleans are one input each. A column of words is a group of inputs, one for each word, as in
+    ``"sex=female"``; where the column is ablated, its group follows.
+
+    Args:
+        frame: A polars frame, or whatever polars makes one of: a dict of columns, a pandas or arrow table; a
+            CSV or Parquet file.
+        label: Name of the column of labels: floats are targets to regress on, anything else is classes.
+        like: The data set whose columns, words and classes this has too, as ``test`` has those of ``train``.
+
+    Attributes:
+        columns: The names of the inputs.
+        classes: The labels that the numbers 0, 1, … of ``tensors`` stand for; empty where they are floats.
+        tensors: Inputs ``(samples, columns)`` float32, and labels ``(samples,)`` int64 or float32.
+
+    Raises:
+        DataError: There is no such column, a value is missing, or a column is neither numbers nor words.
+
+    Example:
+        >>> table = FrameDataset({"age": [22, 38], "sex": ["male", "female"], "alive": [0, 1]}, label="alive")
+        >>> table.columns, table[1]
+        (('age', 'sex=female', 'sex=male'), (tensor([38.,  1.,  0.]), tensor(1)))
+    """
+
+    def __init__(self, frame: Any, label: str, *, like: FrameDataset | None = None) -> None:
+        table = _table(frame)
+        if label not in table.columns:
+            raise DataError(f"FrameDataset: label={label!r} is no column {suggest(label, table.columns)}")
+        encoded = dict(part for series in table.drop(label) for part in _encoded(series, like))
+        self.columns: tuple[str, ...] = tuple(encoded) if like is None else like.columns
+        for name in self.columns:
+            if name not in encoded:
+                raise DataError(f"FrameDataset: there is no column {name!r}, which the other has; add it")
+        self.classes: tuple[Any, ...] = () if like is None else like.classes
+        values = table[label]
+        _check_complete(values)
+        if values.dtype.is_float():
+            labels = torch.tensor(values.to_list(), dtype=torch.float32)
+        else:
+            self.classes = self.classes or tuple(values.unique().sort().to_list())
+            labels = torch.tensor([_class_of(value, label, self.classes) for value in values])
+        inputs = np.stack([encoded[name] for name in self.columns], axis=1) if self.columns else None
+        if inputs is None:
+            raise DataError(f"FrameDataset: the table has no column beside {label!r}; give it inputs")
+        self.tensors = torch.from_numpy(inputs), labels
+
+    def __len__(self) -> int:
+        return len(self.tensors[0])
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.tensors[0][index], self.tensors[1][index]
+
+
+def _table(frame: Any) -> pl.DataFrame:
+    import polars as pl
+
+    match frame:
+        case pl.DataFrame():
+            return frame
+        case pl.LazyFrame():
+            return frame.collect()
+        case str() | Path():
+            return pl.read_parquet(frame) if str(frame).endswith(".parquet") else pl.read_csv(frame)
+        case _:
+            return pl.DataFrame(frame)
+
+
+def _encoded(series: pl.Series, like: FrameDataset | None) -> Iterator[tuple[str, NDArray[Any]]]:
+    """Yield the inputs that a column becomes, by name."""
+    import polars as pl
+
+    _check_complete(series)
+    name = series.name
+    if series.dtype.is_numeric() or series.dtype == pl.Boolean:
+        yield name, series.cast(pl.Float32).to_numpy()
+        return
+    if series.dtype not in (pl.String, pl.Categorical, pl.Enum):
+        raise DataError(
+            f"FrameDataset: column {name!r} is of {series.dtype}, expected numbers, booleans or words; "
+            "cast it, or drop it"
+        )
+    values = series.cast(pl.String).to_numpy()
+    own = sorted(set(values))
+    known = own if like is None else [n.partition("=")[2] for n in like.columns if n.startswith(f"{name}=")]
+    for word in own:
+        if word not in known:
+            raise DataError(
+                f"FrameDataset: column {name!r} has {word!r}, and like= knows {', '.join(known)}; "
+                "make a data set of the whole table, and split that"
+            )
+    for word in known:
+        yield f"{name}={word}", (values == word).astype(np.float32)
+
+
+def _check_complete(series: pl.Series) -> None:
+    if series.null_count():
+        raise DataError(
+            f"FrameDataset: {series.null_count()} values of column {series.name!r} are missing; "
+            "fill them (frame.fill_null(…)) or drop the rows (frame.drop_nulls())"
+        )
+
+
+def _class_of(value: object, label: str, classes: tuple[Any, ...]) -> int:
+    if value not in classes:
+        raise DataError(f"FrameDataset: the label {label!r} is {value!r}, expected one of {classes}")
+    return classes.index(value)
+
+
+def passengers(n: int = 1309, seed: int = 0) -> pl.DataFrame:
+    """Draw a table of passengers of a sinking ship, shaped like that of the Titanic, with planted effects.
+
+    Women, children and the first class survive: the odds have ``sex`` (strong), ``pclass`` and ``age``
+    (moderate), and a large family on board (weak, against); ``fare`` follows the class and has nothing of its
+    own, ``embarked`` is noise.
+
+    Args:
+        n: Rows.
+        seed: Seed of all draws.
+
+    Returns:
+        ``pclass`` 1 to 3, ``sex``, ``age`` in years, ``sibsp`` and ``parch`` (siblings and spouses, parents
+        and children on board), ``fare`` in pounds, ``embarked`` (C, Q or S), ``survived`` 0 or 1.
+
+    Example:
+        >>> passengers(100).columns
+        ['pclass', 'sex', 'age', 'sibsp', 'parch', 'fare', 'embarked', 'survived']
+    """
+    import polars as pl
+
+    random = np.random.RandomState(seed)
+    pclass = 1 + np.searchsorted([0.25, 0.46], random.random_sample(n))
+    female = random.random_sample(n) < np.array([0.44, 0.38, 0.30])[pclass - 1]
+    age = np.clip(random.normal(44 - 6 * pclass, 13, n), 1, 80).round()
+    sibsp, parch = random.poisson(0.5, n), random.poisson(0.4, n)
+    fare = (np.array([60.0, 20.0, 10.0])[pclass - 1] * np.exp(random.normal(0, 0.4, n))).round(2)
+    embarked = np.array(["C", "Q", "S"])[np.searchsorted([0.2, 0.3], random.random_sample(n))]
+    odds = 3.2 * female - 1.1 * (pclass - 2) - 0.05 * (age - 30) - 0.3 * (sibsp + parch) - 1.1
+    survived = random.random_sample(n) < 1 / (1 + np.exp(-odds))
+    return pl.DataFrame(
+        {
+            "pclass": pclass,
+            "sex": np.where(female, "female", "male"),
+            "age": age,
+            "sibsp": sibsp,
+            "parch": parch,
+            "fare": fare,
+            "embarked": embarked,
+            "survived": survived.astype(np.int64),
+        }
+    )
 
 
 def digits(size: int = 28, test_fraction: float = 0.2, seed: int = 0) -> dict[str, TensorDataset]:

@@ -15,6 +15,7 @@ from paribus.interventions import (
     Constant,
     Cosine,
     InitWeights,
+    LearnerState,
     PerturbHyperparameter,
     PerturbMomentum,
     PerturbWeights,
@@ -35,8 +36,8 @@ def test_init_weights_moves_no_other_stream() -> None:
 
 def test_noise_of_a_parameter_depends_on_its_name_and_on_no_other_parameter() -> None:
     alone, both = {"b": torch.zeros(3)}, {"a": torch.zeros(2, 2), "b": torch.zeros(3)}
-    PerturbWeights(epsilon=0.5, seed=3).edit(alone)
-    PerturbWeights(epsilon=0.5, seed=3).edit(both)
+    PerturbWeights(epsilon=0.5, seed=3).change(LearnerState(alone), ())
+    PerturbWeights(epsilon=0.5, seed=3).change(LearnerState(both), ())
     assert torch.equal(alone["b"], both["b"])
     noise = torch.randn(3, generator=generator(3, "PerturbWeights", 0, "b"))
     assert torch.equal(alone["b"], 0.5 * noise)
@@ -44,8 +45,8 @@ def test_noise_of_a_parameter_depends_on_its_name_and_on_no_other_parameter() ->
 
 def test_noise_is_the_same_direction_at_every_size() -> None:
     small, large = {"w": torch.zeros(100)}, {"w": torch.zeros(100)}
-    PerturbWeights(epsilon=0.25).edit(small)
-    PerturbWeights(epsilon=0.5).edit(large)
+    PerturbWeights(epsilon=0.25).change(LearnerState(small), ())
+    PerturbWeights(epsilon=0.5).change(LearnerState(large), ())
     assert torch.equal(2 * small["w"], large["w"])
     assert 0.7 < large["w"].std() / 0.5 < 1.3
 
@@ -54,7 +55,7 @@ def test_noise_is_the_same_direction_at_every_size() -> None:
 def test_noise_differs_between_seeds_and_steps(seed: int, other: int, step: int) -> None:
     def noise(seed: int, step: int) -> torch.Tensor:
         parameters = {"w": torch.zeros(4)}
-        PerturbWeights(epsilon=1.0, seed=seed, step=step).edit(parameters)
+        PerturbWeights(epsilon=1.0, seed=seed, step=step).change(LearnerState(parameters), ())
         return parameters["w"]
 
     assert torch.equal(noise(seed, step), noise(seed, step))

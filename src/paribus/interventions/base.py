@@ -12,6 +12,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
+from paribus import markup
 from paribus.errors import LevelError, suggest
 from paribus.interventions.checks import is_window
 from paribus.interventions.designs import Components, Design, Modified, Variations, as_levels, checked
@@ -83,6 +84,10 @@ class Intervention(Design):
             value = getattr(self, field.name)
             values.update(value) if isinstance(value, Mapping) else values.update({field.name: value})
         return values
+
+    @final
+    def _repr_html_(self) -> str:
+        return markup.titled(type(self).__name__, markup.pairs(self.parameters()))
 
     @final
     @classmethod

@@ -54,3 +54,60 @@ def is_window(value: object) -> bool:
     if not isinstance(value, tuple | list) or len(value) != 2:
         return False
     return isinstance(value[0], int) and isinstance(value[1], int | None)
+
+
+def check_share(name: str, parameter: str, value: object) -> None:
+    """Refuse what is no share.
+
+    Raises:
+        LevelError: The value is no number between 0 and 1.
+    """
+    check_number(name, parameter, value)
+    if not 0 <= value <= 1:  # type: ignore[operator]
+        raise LevelError(f"{name}: {parameter}={value!r} is no share; give a number between 0 and 1")
+
+
+def check_size(name: str, parameter: str, value: object) -> None:
+    """Refuse what is no size: a norm, a bound, a deviation.
+
+    Raises:
+        LevelError: The value is no number, or negative.
+    """
+    check_number(name, parameter, value)
+    if value < 0:  # type: ignore[operator]
+        raise LevelError(f"{name}: {parameter}={value!r} is negative; give a number of at least 0")
+
+
+def canonical_layers(name: str, layers: object) -> str | tuple[str, ...]:
+    """Return globs in one form, however they are written: a text, or several in order.
+
+    Raises:
+        LevelError: They are no texts, or there are none.
+    """
+    globs = (layers,) if isinstance(layers, str) else layers
+    if not isinstance(globs, tuple | list) or not globs or not all(isinstance(g, str) and g for g in globs):
+        raise LevelError(
+            f"{name}: layers={layers!r}; expected a path or glob such as 'encoder.*', or a tuple of them"
+        )
+    found = tuple(sorted(set(globs)))
+    return found[0] if len(found) == 1 else found
+
+
+def layers_or_none(name: str, layers: object) -> str | tuple[str, ...]:
+    """Return globs in one form; ``()`` stands for no layer, the null form of what acts on layers alone.
+
+    Raises:
+        LevelError: They are no texts.
+    """
+    return () if isinstance(layers, tuple | list) and not layers else canonical_layers(name, layers)
+
+
+def check_choice(name: str, parameter: str, value: object, choices: tuple[object, ...]) -> None:
+    """Refuse what is none of a few values.
+
+    Raises:
+        LevelError: The value is another one.
+    """
+    if not any(type(value) is type(choice) and value == choice for choice in choices):
+        listed = ", ".join(map(repr, choices))
+        raise LevelError(f"{name}: {parameter}={value!r} is none of {listed}; give one of these")

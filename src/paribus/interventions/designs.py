@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, final
 
 import numpy as np
 
+from paribus import markup
 from paribus.errors import LevelError
 
 if TYPE_CHECKING:
@@ -48,6 +49,9 @@ class Union(Design):
         """Yield the intervention classes of the terms."""
         return (kind for term in self.terms for kind in term.kinds())
 
+    def _repr_html_(self) -> str:
+        return markup.titled("Union", markup.bullets(map(repr, self.terms)))
+
 
 @final
 @dataclass(frozen=True)
@@ -59,6 +63,9 @@ class Product(Design):
     def kinds(self) -> Iterator[type[Intervention]]:
         """Yield the intervention classes of the factors."""
         return (kind for factor in self.factors for kind in factor.kinds())
+
+    def _repr_html_(self) -> str:
+        return markup.titled("Product", markup.bullets(map(repr, self.factors)))
 
 
 @final
@@ -81,6 +88,10 @@ class Variations(Design):
     def kinds(self) -> Iterator[type[Intervention]]:
         """Yield the one intervention class."""
         yield self.intervention
+
+    def _repr_html_(self) -> str:
+        title = f"Variations of {self.intervention.__name__}{', the control' if self.control else ''}"
+        return markup.titled(title, markup.pairs({name: _listed(axis) for name, axis in self.axes.items()}))
 
     def levels(self, components: Components) -> Iterator[Intervention]:
         """Yield each intervention, the last parameter varying fastest.
@@ -105,6 +116,10 @@ class Variations(Design):
         reader = self.intervention.modifies.get(name) or self.intervention.modifies["*"]
         owner = self.intervention.__name__
         return checked(owner, name, as_levels(owner, name, axis.function(reader(components, name))))
+
+
+def _listed(axis: tuple[object, ...] | Modified) -> str:
+    return repr(axis.function) if isinstance(axis, Modified) else ", ".join(map(repr, axis))
 
 
 def as_levels(name: str, parameter: str, value: object) -> tuple[object, ...]:

@@ -105,6 +105,29 @@ class Constant(LearningRateSchedule):
 
 @final
 @dataclass(frozen=True)
+class Within(LearningRateSchedule):
+    """A schedule that counts from a window's first step, and has the window's length as its total.
+
+    Attributes:
+        schedule: The schedule.
+        start: First step of the window.
+        stop: Step after its last one; ``None``: the schedule does not read it.
+    """
+
+    schedule: LearningRateSchedule
+    start: int
+    stop: int | None
+
+    def factor(self, step: int, total: int) -> float:
+        """Return the factor at a step of the run."""
+        return self.schedule.factor(step - self.start, (self.stop or total) - self.start)
+
+    def __repr__(self) -> str:
+        return repr(self.schedule)
+
+
+@final
+@dataclass(frozen=True)
 class FromFunction(LearningRateSchedule):
     """A user's ``factor(step)``."""
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, final
 
 from paribus.errors import ConfigurationError, LevelError, suggest
 from paribus.interventions.checks import check_count
+from paribus.interventions.selection import Globs
 
 if TYPE_CHECKING:
     import torch
@@ -48,6 +49,9 @@ class Seeds:
         return cls(*(int(seed) for _ in dataclasses.fields(cls)))
 
 
+ParameterGroup = tuple[Globs, tuple[tuple[str, Any], ...]]
+
+
 @final
 @dataclass(frozen=True)
 class OptimizerSetting:
@@ -56,10 +60,13 @@ class OptimizerSetting:
     Attributes:
         kind: A subclass of ``torch.optim.Optimizer``.
         hyperparameters: Name and value, sorted by name, complete.
+        groups: Hyperparameters of some parameters' own, by globs over parameters and layers; of two that
+            mean the same parameter, the later one holds.
     """
 
     kind: type[torch.optim.Optimizer]
     hyperparameters: tuple[tuple[str, Any], ...]
+    groups: tuple[ParameterGroup, ...] = ()
 
     @classmethod
     def of(cls, optimizer: object, given: Mapping[str, Any] | None = None) -> OptimizerSetting:
@@ -117,7 +124,23 @@ class OptimizerSetting:
         Raises:
             LevelError: A name is unknown to the class.
         """
-        return self._complete(self.kind, dict(self.hyperparameters) | changes)
+        changed = self._complete(self.kind, dict(self.hyperparameters) | changes)
+        return dataclasses.replace(changed, groups=self.groups)
+
+    def with_group(self, layers: Globs, values: Mapping[str, Any]) -> OptimizerSetting:
+        """Return the setting with hyperparameters of some parameters' own.
+
+        Raises:
+            LevelError: A name is unknown to the class.
+        """
+        listed, parameters = _signature(self.kind)
+        for name in values:
+            if name not in parameters:
+                raise LevelError(
+                    f"SetParameterGroup: {name!r} is no hyperparameter of {self.kind.__name__} "
+                    f"{suggest(name, listed)}"
+                )
+        return dataclasses.replace(self, groups=(*self.groups, (layers, tuple(sorted(values.items())))))
 
     @property
     def momentum(self) -> float:

@@ -2,38 +2,39 @@
 
 Within a step the sites are visited in the order of this file: weights, optimizer and its buffers, batch,
 activations, gradients, constraint. Interventions at one site act in the order of their first step, then of
-their class names, then of the design. Architecture, data and objective are changed before training.
+their stage, of their class names, of the design. Architecture and data are changed before training; the
+weights of the objective's terms are a setting, as hyperparameters are.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from abc import abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from paribus.interventions.base import Edit, Intervention, TimedIntervention
 from paribus.interventions.checks import Window
 from paribus.interventions.designs import Components
+from paribus.interventions.states import LearnerState, StateIntervention, unchecked
 
 if TYPE_CHECKING:
     import torch
     from torch import nn
 
-    from paribus.interventions.settings import OptimizerSetting
+    from paribus.interventions.settings import OptimizerSetting, Seeds, Training
+    from paribus.interventions.splits import Split
 
 
-class WeightsIntervention(TimedIntervention):
+class WeightsIntervention(StateIntervention):
     """A change of the parameters, once: in the initial state (step 0) or just before a later step.
 
     Subclasses are frozen dataclasses with a field ``step: int`` and write ``edit``.
 
     Attributes:
-        null: Values of parameters at which nothing is changed, as in ``{"epsilon": 0}``.
+        null: Values of parameters at which, all together, nothing is changed, as in ``{"epsilon": 0}``.
     """
 
-    step: int
     null: ClassVar[Mapping[str, object]] = {}
 
     @abstractmethod
@@ -45,37 +46,35 @@ class WeightsIntervention(TimedIntervention):
         """
 
     @final
-    @property
-    def span(self) -> tuple[int, int | None]:
-        """The one step at which it acts; ``(-1, 0)`` when it is part of the initial state."""
-        return (-1, 0) if self.step == 0 else (self.step, self.step + 1)
+    def reads(self) -> tuple[()]:
+        """Read no state."""
+        return ()
 
     @final
-    def edits(self) -> Mapping[str, Edit]:
-        """Put this intervention on the timeline."""
-        return self._on_timeline()
+    def change(self, own: LearnerState, read: Sequence[LearnerState]) -> None:
+        """Change the parameters."""
+        self.edit(own.parameters)
 
     @final
     def is_null(self, components: Components) -> bool:
-        """Tell whether a parameter has the value at which nothing changes."""
+        """Tell whether the parameters have the values at which nothing changes."""
         return _is_null(self, self.null)
 
-    @final
-    def clipped(self) -> Self:
-        """Return the same change at the initial state: the step itself is kept beside it."""
-        return dataclasses.replace(self, step=0)  # type: ignore[type-var]
 
-
-class HyperparameterIntervention(TimedIntervention):
-    """A change of the optimizer's hyperparameters while a window lasts; without a window, throughout.
+class SettingIntervention(TimedIntervention):
+    """A change of one setting of the configuration while a window lasts; without a window, throughout.
 
     Subclasses are frozen dataclasses with a field ``when: Window | None = None`` and write ``edit``.
+
+    Attributes:
+        component: Name of the setting: ``"optimizer"``, ``"training"``, ``"seeds"`` or ``"terms"``.
     """
 
     when: Window | None
+    component: ClassVar[str]
 
     @abstractmethod
-    def edit(self, optimizer: OptimizerSetting) -> OptimizerSetting:
+    def edit(self, setting: Any) -> Any:
         """Return the setting that holds inside the window."""
 
     @final
@@ -87,18 +86,47 @@ class HyperparameterIntervention(TimedIntervention):
     @final
     def edits(self) -> Mapping[str, Edit]:
         """Put this intervention on the timeline; without a window it is a plain setting."""
-        return {"optimizer": self.edit} if self.when is None else self._on_timeline()
+        return {self.component: self.edit} if self.when is None else self._on_timeline()
 
     @final
     def is_null(self, components: Components) -> bool:
-        """Tell whether the window leaves every hyperparameter as it is."""
-        optimizer: OptimizerSetting = components["optimizer"]
-        return self.edit(optimizer) == optimizer
+        """Tell whether the window leaves the setting as it is."""
+        return bool(self.edit(components[self.component]) == components[self.component])
 
     @final
     def clipped(self) -> Self:
         """Return the same change without its window."""
-        return dataclasses.replace(self, when=None)  # type: ignore[type-var]
+        return unchecked(self, when=None)
+
+
+class HyperparameterIntervention(SettingIntervention):
+    """A change of the optimizer's hyperparameters while a window lasts."""
+
+    component: ClassVar[str] = "optimizer"
+
+    @abstractmethod
+    def edit(self, setting: OptimizerSetting) -> OptimizerSetting:
+        """Return the hyperparameters that hold inside the window."""
+
+
+class TrainingIntervention(SettingIntervention):
+    """A change of the size of batches while a window lasts."""
+
+    component: ClassVar[str] = "training"
+
+    @abstractmethod
+    def edit(self, setting: Training) -> Training:
+        """Return how a run walks over the data inside the window; the schedule is no part of it."""
+
+
+class SeedsIntervention(SettingIntervention):
+    """A change of the seeds of ``order``, ``forward`` or ``augment`` while a window lasts."""
+
+    component: ClassVar[str] = "seeds"
+
+    @abstractmethod
+    def edit(self, setting: Seeds) -> Seeds:
+        """Return the seeds of the steps inside the window."""
 
 
 class StepIntervention(TimedIntervention):
@@ -108,17 +136,20 @@ class StepIntervention(TimedIntervention):
     function of their seed, their class, the step and the name of what is changed, and of nothing else.
 
     Attributes:
-        null: Values of parameters at which nothing is changed, as in ``{"factor": 1}``.
+        null: Values of parameters at which, all together, nothing is changed, as in ``{"factor": 1}``.
+        initial: Whether one that begins at step 0 is part of the initial state.
     """
 
     when: Window | None
     null: ClassVar[Mapping[str, object]] = {}
+    initial: ClassVar[bool] = False
 
     @final
     @property
     def span(self) -> tuple[int, int | None]:
-        """The window, in steps."""
-        return self.when or (0, None)
+        """The window, in steps; what is part of the initial state begins at -1."""
+        start, stop = self.when or (0, None)
+        return (-1, stop) if self.initial and start == 0 and stop != 0 else (start, stop)
 
     @final
     def edits(self) -> Mapping[str, Edit]:
@@ -127,13 +158,13 @@ class StepIntervention(TimedIntervention):
 
     @final
     def is_null(self, components: Components) -> bool:
-        """Tell whether a parameter has the value at which nothing changes."""
+        """Tell whether the parameters have the values at which nothing changes."""
         return _is_null(self, self.null)
 
     @final
     def clipped(self) -> Self:
         """Return the same change without its window."""
-        return dataclasses.replace(self, when=None)  # type: ignore[type-var]
+        return unchecked(self, when=None)
 
 
 class BuffersIntervention(StepIntervention):
@@ -155,12 +186,33 @@ class BatchIntervention(StepIntervention):
 
     @abstractmethod
     def edit(self, batch: Any, step: int) -> Any:
-        """Return the batch to train on; the one given is not to be changed in place.
+        """Return the batch to train on.
+
+        What it draws from the global generators of torch, NumPy and Python comes from the ``augment`` stream,
+        under a seed of the step's own.
 
         Args:
             batch: As the data set's collated samples are nested, ``(batch, …)`` tensors.
             step: Optimizer steps taken.
         """
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a submodule in the forward pass of a training step.
+
+    Attributes:
+        layer: The submodule's path.
+        step: Optimizer steps taken.
+        number: How often the submodule was called before in this step.
+        place: Which tensor of what the submodule gave, counted from 0.
+    """
+
+    layer: str
+    step: int
+    number: int = 0
+    place: int = 0
 
 
 class ActivationsIntervention(StepIntervention):
@@ -172,13 +224,12 @@ class ActivationsIntervention(StepIntervention):
     layers: str | tuple[str, ...]
 
     @abstractmethod
-    def edit(self, output: torch.Tensor, step: int, layer: str) -> torch.Tensor:
+    def edit(self, output: torch.Tensor, call: Call) -> torch.Tensor:
         """Return what the submodule is to give; gradients flow through it.
 
         Args:
             output: What it gave, ``(batch, …)``; called for each floating tensor of a nested output.
-            step: Optimizer steps taken.
-            layer: The submodule's path.
+            call: Which layer, step and call this is: what draws depend on, beside the seed.
         """
 
 
@@ -196,14 +247,20 @@ class GradientsIntervention(StepIntervention):
 
 
 class ConstraintIntervention(StepIntervention):
-    """A constraint that the parameters meet from the first step of the window to its end, as a mask."""
+    """A constraint that the parameters meet from the first step of the window to its end, as a mask.
+
+    From step 0 on, it is part of the initial state: the metrics of step 0 see it.
+    """
+
+    initial: ClassVar[bool] = True
 
     @abstractmethod
-    def prepare(self, parameters: Mapping[str, torch.Tensor]) -> Mapping[str, torch.Tensor]:
+    def prepare(self, own: LearnerState, read: Sequence[LearnerState]) -> Mapping[str, torch.Tensor]:
         """Return what is fixed when the window begins; it is kept in the state.
 
         Args:
-            parameters: Every parameter by its dotted name.
+            own: The learner's state, to read.
+            read: The states that it reads, where it is a `StateReader` too.
         """
 
     @abstractmethod
@@ -235,9 +292,14 @@ class Probe:
 
 
 class ArchitectureIntervention(Intervention):
-    """A change of the module itself, before training."""
+    """A change of the module itself, before training; a gate proves it on copies first.
+
+    Attributes:
+        null: Values of parameters at which, all together, nothing is changed.
+    """
 
     stage: ClassVar[int] = 3
+    null: ClassVar[Mapping[str, object]] = {}
 
     @abstractmethod
     def edit(self, model: nn.Module, probe: Probe) -> nn.Module:
@@ -251,42 +313,57 @@ class ArchitectureIntervention(Intervention):
     @final
     def edits(self) -> Mapping[str, Edit]:
         """Add this intervention to the changes of the architecture."""
-        return {"architecture": lambda changes: (*changes, self)}
+        return {} if _is_null(self, self.null) else {"architecture": lambda changes: (*changes, self)}
 
 
 class DataIntervention(Intervention):
-    """A change of the data itself, before training; every split is changed the same way where it applies."""
+    """A change of the data itself, before training: of every split alike, or of the one it is about.
+
+    Changes are made by ``turn``: first which samples there are, then their labels, then their features, and
+    those of one turn in the order of the design.
+
+    Attributes:
+        null: Values of parameters at which, all together, nothing is changed, as in ``{"rate": 0}``.
+        turn: Changes of a lower turn are made first.
+    """
 
     stage: ClassVar[int] = 3
+    null: ClassVar[Mapping[str, object]] = {}
+    turn: ClassVar[int] = 0
 
     @abstractmethod
-    def edit(self, splits: Mapping[str, Any]) -> Mapping[str, Any]:
-        """Return the changed splits.
+    def edit(self, splits: Mapping[str, Split]) -> Mapping[str, Split]:
+        """Return the changed splits: a function of the splits and this intervention.
+
+        It is made once before training, and once with splits of which only the first sample can be read:
+        how many training samples there are must be known for a plan.
 
         Args:
-            splits: `paribus.engine.data.Source` by the name of the split.
+            splits: By name; ``train`` is trained on. Nothing is to be changed in place.
         """
 
     @final
     def edits(self) -> Mapping[str, Edit]:
         """Add this intervention to the changes of the data."""
-        return {"preparation": lambda changes: (*changes, self)}
-
-
-class ObjectiveIntervention(Intervention):
-    """A change of the weights of the objective's named terms, before training."""
-
-    stage: ClassVar[int] = 3
-
-    @abstractmethod
-    def edit(self, weights: Mapping[str, float]) -> Mapping[str, float]:
-        """Return the weights of the loss terms by name; a name that is absent has weight 1."""
+        return {} if _is_null(self, self.null) else {"preparation": self._added}
 
     @final
-    def edits(self) -> Mapping[str, Edit]:
-        """Change the weights of the terms."""
-        return {"terms": self.edit}
+    def _added(self, changes: tuple[DataIntervention, ...]) -> tuple[DataIntervention, ...]:
+        return tuple(sorted((*changes, self), key=lambda change: change.turn))
+
+
+class ObjectiveIntervention(SettingIntervention):
+    """A change of the weights of the objective's named terms while a window lasts; without one, throughout.
+
+    What is trained on changes; the loss that is recorded is still the objective's own.
+    """
+
+    component: ClassVar[str] = "terms"
+
+    @abstractmethod
+    def edit(self, setting: Mapping[str, float]) -> Mapping[str, float]:
+        """Return the weights of the loss terms by name; a name that is absent has weight 1."""
 
 
 def _is_null(intervention: Intervention, null: Mapping[str, object]) -> bool:
-    return any(getattr(intervention, name) == value for name, value in null.items())
+    return bool(null) and all(getattr(intervention, name) == value for name, value in null.items())
