@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 
 import numpy as np
 import polars as pl
@@ -101,6 +102,31 @@ def test_higher_interactions_are_put_together() -> None:
     effects = anova(results, ACCURACY, [*FACTORS, Factor("C", ("C.c",))], order=1).frame["effect"].to_list()
     assert sorted(effects[:3]) == ["a", "b", "c"]
     assert effects[3:] == ["higher interactions", "blocks", "residual"]
+
+
+def test_columns_that_only_occur_together_are_one_effect() -> None:
+    """A control beside a sweep of two parameters has neither of them."""
+    rng = np.random.default_rng(9)
+    kicks = [(None, None), *itertools.product((0.1, 0.2), ("early", "late"))]
+    results = learners(
+        {A: a, "Kick.size": size, "Kick.when": when, INIT: seed, ACCURACY: (size or 0) + rng.normal(0, 0.01)}
+        for a, (size, when), seed in itertools.product((0, 1), kicks, range(4))
+    )
+    kick = Factor("Kick", ("Kick.size", "Kick.when"), control={"Kick.size": None, "Kick.when": None})
+    table = anova(results, ACCURACY, [INITS, Factor("A", (A,)), kick])
+    assert "Full grid" in table.notes[0]
+    assert row(table, "Kick")["df"] == 4
+    assert row(table, "Kick")["importance"] > 0.95
+
+
+@pytest.mark.parametrize("analyse", [anova, variance])
+def test_a_seed_that_only_the_treated_have_makes_no_block(analyse: Callable[..., Table]) -> None:
+    results = crossed(np.random.default_rng(10), a=1).with_columns(
+        pl.when(pl.col(A) == 0).then(None).otherwise(7).alias("A.seed")
+    )
+    factors = [Factor("A", (A,), ("A.seed",)), *FACTORS[1:]]
+    plain = analyse(results.drop("A.seed"), ACCURACY, FACTORS)
+    assert analyse(results, ACCURACY, factors).frame.equals(plain.frame)
 
 
 def test_one_block_has_no_test() -> None:

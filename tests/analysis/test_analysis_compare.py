@@ -25,7 +25,8 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 from scipy import stats
 
-from paribus.analysis import Table, compare
+from paribus.analysis import Table, compare, sentences
+from paribus.analysis.inference import seeds_needed
 from paribus.errors import AnalysisError
 
 FACTORS = [INITS, PLAIN_PERTURB]
@@ -87,6 +88,34 @@ def test_planted_truth_the_interval_covers_at_its_confidence(n: int) -> None:
     frame = compare(paired([effect] * trials, n, np.random.default_rng(n)), ACCURACY, FACTORS).frame
     covered = frame.filter(pl.lit(effect).is_between("low", "high")).height
     assert abs(covered - 0.95 * trials) < 4 * math.sqrt(trials * 0.95 * 0.05)
+
+
+def test_planted_truth_the_interval_covers_where_learners_are_lost() -> None:
+    trials, effect, rng = 1500, 0.03, np.random.default_rng(12)
+    results = paired([effect] * trials, 10, rng)
+    fate = rng.choice(["done", "diverged", "failed"], results.height, p=(0.7, 0.2, 0.1))
+    kept = pl.Series(rng.random(results.height) < 0.9) | (results[EPSILON] == 0)
+    lossy = results.with_columns(
+        status=pl.when(pl.col(EPSILON) == 0).then(pl.lit("done")).otherwise(pl.Series(fate))
+    ).filter(kept)
+    frame = compare(lossy, ACCURACY, FACTORS).frame.filter(pl.col("n") > 1)
+    assert frame["n"].mean() == pytest.approx(10 * 0.7 * 0.9, rel=0.05)
+    assert (frame["n"] + frame["diverged"] + frame["failed"] == frame["of"]).all()
+    covered = frame.filter(pl.lit(effect).is_between("low", "high")).height
+    assert abs(covered - 0.95 * frame.height) < 4 * math.sqrt(frame.height * 0.95 * 0.05)
+
+
+def test_planted_truth_the_seeds_that_it_names_find_the_effect() -> None:
+    trials, effect, noise = 1500, 0.008, 0.01
+    n = seeds_needed(effect, noise, 0.05)
+    assert n is not None
+    frame = compare(
+        paired([effect] * trials, n, np.random.default_rng(13), noise=noise), ACCURACY, FACTORS
+    ).frame
+    found = frame.filter(pl.col("p_t") <= 0.05).height
+    assert (
+        abs(found - 0.8 * trials) < 4 * math.sqrt(trials * 0.8 * 0.2) + 0.02 * trials
+    )  # the formula is rounded
 
 
 def test_planted_truth_the_family_wise_error_is_held() -> None:
@@ -224,6 +253,34 @@ def test_every_treatment_has_its_typed_column() -> None:
         ("PerturbWeights", "sgd", 0.1),
         ("PerturbWeights", "adam", 0.1),
     ]
+
+
+# --- in whole sentences ---
+
+
+@pytest.mark.parametrize(
+    ("differences", "sentence"),
+    [
+        (
+            [-0.1, -0.11, -0.12, -0.1],
+            "epsilon = 0.1 worsens test/accuracy against epsilon = 0: difference -0.107 [",
+        ),
+        ([0.1, 0.12, 0.11, 0.1, None], "n = 4, p < 0.001 (1 of 5 diverged)."),
+        ([0.0] * 3, "epsilon = 0.1 changes no value of test/accuracy against epsilon = 0"),
+        ([0.1], "epsilon = 0.1 has one pair on test/accuracy against epsilon = 0, which gives no interval"),
+        ([0.03, -0.02, 0.04, -0.01], "shows no conclusive effect on test/accuracy against epsilon = 0 (≈ "),
+        ([None, None], "epsilon = 0.1 worsens test/accuracy against epsilon = 0 (2 of 2 diverged)."),
+    ],
+)
+def test_each_verdict_is_a_sentence(differences: list[float | None], sentence: str) -> None:
+    (written,) = sentences(from_differences(differences))
+    assert sentence in written
+    assert written.endswith(".")
+
+
+def test_a_table_without_pairs_has_no_sentences() -> None:
+    with pytest.raises(AnalysisError, match="compare"):
+        sentences(Table(pl.DataFrame({"a": [1]}), "No pairs."))
 
 
 # --- properties ---

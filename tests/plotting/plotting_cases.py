@@ -57,3 +57,59 @@ def kicks(seeds: int = 3) -> pl.DataFrame:
 
 def final(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.filter(pl.col("step") == STEPS[-1]).drop("step", "epoch")
+
+
+KIND, ORDER = "SetOptimizer.optimizer", "Order.seed"
+TASKS = ("digits", "letters", "faces")
+
+
+def several_tasks(kinds: Sequence[str] = ("sgd", "adam", "lion")) -> pl.DataFrame:
+    """8 runs of each optimizer on three tasks; two of the last one's diverge on faces."""
+    rng = np.random.default_rng(1)
+    cells = [(task, kind, seed) for task in TASKS for kind in kinds for seed in range(8)]
+    return pl.DataFrame(
+        {
+            "learner": learner,
+            "status": "diverged" if (task, kind) == ("faces", kinds[-1]) and seed < 2 else "done",
+            "task": task,
+            KIND: kind,
+            INIT: seed,
+            ACCURACY: 0.8 + 0.05 * kinds.index(kind) + rng.normal(0, 0.04),
+        }
+        for learner, (task, kind, seed) in enumerate(cells)
+    )
+
+
+def seeds(n: int = 5) -> pl.DataFrame:
+    """Initialisations crossed with orders of the data: the first matters more."""
+    rng = np.random.default_rng(2)
+    inits, orders = rng.normal(0, 0.03, n), rng.normal(0, 0.01, n)
+    return pl.DataFrame(
+        {
+            "learner": i * n + j,
+            "status": "done",
+            INIT: i,
+            ORDER: j,
+            ACCURACY: 0.9 + inits[i] + orders[j] + rng.normal(0, 0.003),
+        }
+        for i in range(n)
+        for j in range(n)
+    )
+
+
+def distances(n: int = 5, name: str = "stability/distance") -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Values of all pairs of n initialisations at two steps, and the learners."""
+    pairs = pl.DataFrame(
+        {
+            "metric": "stability",
+            "learner": i,
+            "other": j,
+            "step": step,
+            "name": name,
+            "value": float(j - i + step),
+        }
+        for step in (0, 100)
+        for i in range(n)
+        for j in range(i + 1, n)
+    )
+    return pairs, pl.DataFrame({"learner": range(n), "status": ["done"] * n, INIT: range(n)})

@@ -88,11 +88,9 @@ def test_an_interaction_has_a_line_for_each_level(results: pl.DataFrame) -> None
     assert_nothing_overlaps(figure)
 
 
-def test_an_interaction_needs_two_treatments_that_vary(results: pl.DataFrame) -> None:
+def test_an_interaction_needs_two_treatments_that_vary() -> None:
     with pytest.raises(AnalysisError, match="fewer than two"):
         interaction(final(epsilons()), ACCURACY, [PERTURB])
-    with pytest.raises(AnalysisError, match="at most 12"):
-        interaction(results, ACCURACY, FACTORS, x=WHEN, hue="PerturbMomentum.momentum")
 
 
 def test_importance_draws_a_bar_for_each_effect() -> None:

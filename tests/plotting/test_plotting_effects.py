@@ -6,7 +6,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from plotting_cases import ACCURACY, EPSILON, INITS, KICKS, OPTIMIZER, PERTURB, epsilons, final, kicks
 
-from paribus.analysis import Table, compare
+from paribus.analysis import Table, compare, leave_one_out
 from paribus.errors import AnalysisError
 from paribus.plotting import Figure, effects
 
@@ -83,6 +83,16 @@ def test_words_stay_inside_and_apart(table: Table, which: str) -> None:
     boxes = [text.get_window_extent().shrunk(0.98, 0.9) for text in texts]
     for i, one in enumerate(boxes):
         assert not any(one.overlaps(other) for other in boxes[:i]), texts[i].get_text()
+
+
+def test_dots_stand_beside_their_own_mean_however_the_rows_are_sorted() -> None:
+    shifted = final(epsilons()).with_columns(pl.col(ACCURACY) + pl.col(EPSILON))
+    figure = effects(leave_one_out(shifted, ACCURACY, [PERTURB], better="lower"))
+    means = [mark.get_xdata()[0] for mark in drawn(figure, "effect")]
+    dots = [float(points.get_offsets()[:, 0].mean()) for points in drawn(figure, "pairs")]
+    assert means == pytest.approx(dots)
+    assert means == sorted(means, reverse=True)
+    assert "epsilon = 0.1" in [text.get_text() for axes in figure.figure.axes for text in axes.texts]
 
 
 def test_a_table_without_pairs_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,8 +12,9 @@ from scipy import special
 
 from paribus.analysis import inference
 from paribus.analysis.decomposition import Axes, degrees_of_freedom, full_grid, subsets, sums_of_squares
-from paribus.analysis.factors import Factor, learner_rows, replicates_of, treatments_of
+from paribus.analysis.factors import Factor, learner_rows, treatments_of, varying_seeds
 from paribus.analysis.inference import Array
+from paribus.analysis.provenance import provenance_notes
 from paribus.analysis.table import Table
 from paribus.analysis.wording import number, p_text, short_names
 from paribus.errors import AnalysisError
@@ -28,6 +30,7 @@ def anova(
     *,
     order: int = 2,
     labels: Mapping[str, str] | None = None,
+    allow_adaptive: bool = False,
 ) -> Table:
     """Split the variation of a metric among treatments, their interactions and the blocks of seeds.
 
@@ -38,9 +41,11 @@ def anova(
     Args:
         results: One row per learner.
         metric: Name of the metric's column.
-        factors: The factors of the experiment; every treatment column that varies enters.
+        factors: The factors of the experiment; every treatment column that varies enters, and a factor whose
+            columns are not crossed with each other as a whole.
         order: The highest order of interaction to list; beyond it, effects count as "higher interactions".
         labels: Names to print in place of columns' names.
+        allow_adaptive: Whether learners that an adaptive sampler placed may enter.
 
     Returns:
         One row per effect, main effects first, the largest on top; then "higher interactions", "blocks" and
@@ -50,11 +55,12 @@ def anova(
     Raises:
         AnalysisError: If no treatment varies, or no learner ended well.
     """
-    rows = learner_rows(results, metric, factors, "anova")
-    columns = [column for column in treatments_of(factors) if rows[column].n_unique() > 1]
+    rows = learner_rows(results, metric, factors, "anova", allow_adaptive)
+    rows, names = _sources(rows, factors, labels or {})
+    columns = list(names)
     if not columns:
         raise AnalysisError("anova: no treatment has two levels; add a level to compare")
-    seeds = [column for column in replicates_of(factors) if rows[column].n_unique() > 1]
+    seeds = varying_seeds(rows, factors)
     blocks = pl.struct(seeds) if seeds else pl.lit(0)
     rows = rows.with_columns(blocks.rank("dense").alias(_BLOCK))
     lost = rows["value"].null_count()
@@ -62,9 +68,31 @@ def anova(
         raise AnalysisError(f"anova: no learner has {metric!r}; all {lost} were lost")
     grid = full_grid(rows, [*columns, _BLOCK])
     lines = _exact(grid, order) if grid is not None else _type_two(rows.drop_nulls("value"), columns, order)
-    names = short_names(columns, labels)
     frame = _frame(lines, [names[column] for column in columns])
-    return Table(frame, _caption(metric), _notes(grid is None, lost, rows.height), _shown(frame))
+    confounded = frame.filter(pl.col("df") == 0)["effect"].to_list()
+    frame = frame.filter(pl.col("df") > 0)
+    notes = [*_notes(grid is None, lost, rows.height), *provenance_notes(results)]
+    if confounded:
+        notes.append(f"Left out, since the other effects determine them: {', '.join(confounded)}.")
+    return Table(frame, _caption(metric), tuple(notes), _shown(frame))
+
+
+def _sources(
+    rows: pl.DataFrame, factors: Sequence[Factor], labels: Mapping[str, str]
+) -> tuple[pl.DataFrame, dict[str, str]]:
+    """Name the columns that vary; those of one factor that are not crossed with each other become one.
+
+    A control beside a sweep of two parameters has neither: only the two together tell it from the rest.
+    """
+    short = short_names([c for c in treatments_of(factors) if rows[c].n_unique() > 1], labels)
+    names: dict[str, str] = {}
+    for factor in factors:
+        own = [column for column in factor.treatments if column in short]
+        if len(own) > 1 and rows.select(own).n_unique() < math.prod(rows[c].n_unique() for c in own):
+            rows = rows.with_columns(pl.struct(own).rank("dense").alias(factor.name))
+            own, short = [factor.name], short | {factor.name: labels.get(factor.name, factor.name)}
+        names |= {column: short[column] for column in own}
+    return rows, names
 
 
 @dataclass(frozen=True)
@@ -141,9 +169,12 @@ def _dummies(rows: pl.DataFrame, columns: Sequence[str]) -> Array:
 def _fit(parts: Sequence[Array], values: Array) -> tuple[int, float]:
     """Return the rank of the design and the sum of squares that it leaves."""
     design = np.hstack([np.ones((len(values), 1)), *parts])
-    solution, _, rank, _ = np.linalg.lstsq(design, values, rcond=None)
+    sizes, directions = np.linalg.eigh(design.T @ design)  # of counts: what is no zero, is far from it
+    spanned = sizes > 1e-10 * sizes[-1]
+    kept = directions[:, spanned]
+    solution = kept @ ((kept.T @ (design.T @ values)) / sizes[spanned])
     left = values - design @ solution
-    return int(rank), float(left @ left)
+    return int(np.count_nonzero(spanned)), float(left @ left)
 
 
 def _frame(lines: Sequence[_Line], names: Sequence[str]) -> pl.DataFrame:

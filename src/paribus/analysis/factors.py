@@ -61,6 +61,19 @@ def replicates_of(factors: Iterable[Factor]) -> list[str]:
     return [column for factor in factors for column in factor.replicates]
 
 
+def varying_seeds(rows: pl.DataFrame, factors: Sequence[Factor]) -> list[str]:
+    """List the replicate columns that take two values within some condition.
+
+    Others tell conditions apart, not replicates: a control such as ``epsilon=0`` has no seed of its own.
+    """
+    treatments = treatments_of(factors)
+    counts = [pl.col(column).n_unique() for column in replicates_of(factors)]
+    if not counts:
+        return []
+    within = rows.group_by(treatments).agg(counts) if treatments else rows.select(counts)
+    return [column for column in replicates_of(factors) if (within[column] > 1).any()]
+
+
 def at_control(rows: pl.DataFrame, control: Mapping[str, object]) -> pl.Series:
     """Say for each row whether it is at a control.
 
@@ -95,7 +108,13 @@ def outcome(metric: str) -> pl.Expr:
     )
 
 
-def learner_rows(results: pl.DataFrame, metric: str, factors: Sequence[Factor], task: str) -> pl.DataFrame:
+def learner_rows(
+    results: pl.DataFrame,
+    metric: str,
+    factors: Sequence[Factor],
+    task: str,
+    allow_adaptive: bool = False,
+) -> pl.DataFrame:
     """Cut a results frame to what an analysis needs, in the order of the learners.
 
     Args:
@@ -103,13 +122,22 @@ def learner_rows(results: pl.DataFrame, metric: str, factors: Sequence[Factor], 
         metric: Name of the metric's column.
         factors: The factors of the experiment.
         task: Name of the analysis, for its errors.
+        allow_adaptive: Whether rows may be true in the column `adaptive`, if there is one: their levels were
+            chosen by a sampler that had seen results, so their means are biased.
 
     Returns:
         Columns `learner`, those of the factors, `outcome` and `value`, null unless the learner is done.
 
     Raises:
-        AnalysisError: If a column is absent, the frame is empty, or two learners are equal in all factors.
+        AnalysisError: If a column is absent, the frame is empty, two learners are equal in all factors, or
+            rows of an adaptive sampler are not allowed.
     """
+    if not allow_adaptive and adaptive_rows(results):
+        raise AnalysisError(
+            f"{task}: an adaptive sampler chose the levels of {adaptive_rows(results)} of {results.height} "
+            "learners by looking at results, which biases every mean over them; compare a grid or random "
+            "levels, or accept the bias with allow_adaptive=True"
+        )
     if "learner" not in results.columns:
         results = results.with_row_index("learner")
     columns = [column for factor in factors for column in factor.columns]
@@ -128,6 +156,11 @@ def learner_rows(results: pl.DataFrame, metric: str, factors: Sequence[Factor], 
     )
     _require_distinct(rows, columns, task)
     return rows.with_columns(pl.when(pl.col("outcome") == "done").then("value").alias("value"))
+
+
+def adaptive_rows(results: pl.DataFrame) -> int:
+    """Count the learners whose levels an adaptive sampler chose; without a column `adaptive`, none."""
+    return int(results["adaptive"].sum()) if "adaptive" in results.columns else 0
 
 
 def require(frame: pl.DataFrame, columns: Iterable[str], task: str) -> None:

@@ -15,7 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from paribus.errors import AnalysisError
+
 Array = NDArray[np.float64]
+Better = Literal["higher", "lower"]
 
 _EXACT_UP_TO = 16  # 2^15 sums: under a millisecond
 _DRAWS = 20_000
@@ -40,15 +43,16 @@ class Sample:
     @classmethod
     def of(cls, values: Array) -> Sample:
         """Summarise values of shape ``(n,)``."""
-        n = len(values)
+        numbers: list[float] = values.tolist()  # samples are small: plain sums are quicker
+        n = len(numbers)
         if n == 0:
             return cls(0, math.nan, math.nan)
-        mean = float(values.mean())
+        mean = sum(numbers) / n
         if n == 1:
             return cls(1, mean, math.nan)
-        deviations = values - mean
-        sd = math.sqrt(float(deviations @ deviations) / (n - 1))
-        return cls(n, mean, sd if sd > 1e-13 * float(np.abs(values).max()) else 0.0)
+        deviations = [number - mean for number in numbers]
+        sd = math.sqrt(sum([each * each for each in deviations]) / (n - 1))
+        return cls(n, mean, sd if sd > 1e-13 * max(map(abs, numbers)) else 0.0)
 
     @property
     def spreads(self) -> bool:
@@ -89,14 +93,21 @@ def p_sign_flip(values: Array, seed: int = 0) -> float | None:
     n = len(values)
     if n == 0:
         return None
-    observed = abs(float(np.sum(values))) * (1 - 1e-12)
+    observed = abs(sum(values.tolist())) * (1 - 1e-12)
     if n <= _EXACT_UP_TO:
-        sums = values[:1]  # the first sign may stay: both tails are counted
-        for value in values[1:]:
-            sums = np.concatenate([sums + value, sums - value])
-        return float(np.mean(np.abs(sums) >= observed))
+        signs = _all_signs(n)
+        return int(np.count_nonzero(np.abs(signs @ values) >= observed)) / len(signs)
     signs = _signs(n, seed)
-    return float((1 + np.sum(np.abs(signs @ values) >= observed)) / (1 + len(signs)))
+    return (1 + int(np.count_nonzero(np.abs(signs @ values) >= observed))) / (1 + len(signs))
+
+
+@lru_cache(maxsize=4)
+def _all_signs(n: int) -> Array:
+    """List all signs of `n` values but for a common one: the first stays, since both tails are counted."""
+    bits = np.arange(2 ** (n - 1))[:, None] >> np.arange(n)[None, :]
+    signs: Array = np.where(bits & 1, -1.0, 1.0)
+    signs[:, -1] = 1.0
+    return signs
 
 
 @lru_cache(maxsize=2)  # the conditions of a table mostly have as many blocks
@@ -159,7 +170,7 @@ def seeds_needed(effect: float, sd: float, alpha: float) -> int | None:
     return math.ceil(n) if math.isfinite(n) else None
 
 
-def better_direction(metric: str) -> Literal["higher", "lower"] | None:
+def better_direction(metric: str) -> Better | None:
     """Read from a metric's name which direction is better; None where the name does not say.
 
     >>> better_direction("test/accuracy"), better_direction("train/loss"), better_direction("weight_norm")
@@ -172,6 +183,21 @@ def better_direction(metric: str) -> Literal["higher", "lower"] | None:
     if word in _HIGHER:
         return "higher"
     return "lower" if word in _LOWER else None
+
+
+def direction_of(metric: str, better: Better | None, task: str) -> Better:
+    """Return which direction is better: as given, else as the metric's name says.
+
+    Raises:
+        AnalysisError: Neither says it.
+    """
+    direction = better or better_direction(metric)
+    if direction is None:
+        raise AnalysisError(
+            f"{task}: the name {metric!r} does not say which direction is better; "
+            "give better='higher' or better='lower'"
+        )
+    return direction
 
 
 _HIGHER = frozenset(

@@ -18,7 +18,9 @@ _CONTROL = {
 _ALL = "(all)"  # a constant column: joins and windows over no other factor need no case of their own
 
 
-def pair(results: pl.DataFrame, metric: str, factors: Sequence[Factor]) -> pl.DataFrame:
+def pair(
+    results: pl.DataFrame, metric: str, factors: Sequence[Factor], *, allow_adaptive: bool = False
+) -> pl.DataFrame:
     """Pair every treated learner, factor by factor, with its control.
 
     The control of a learner in a factor is the learner with that factor's treatments at control and all else
@@ -34,6 +36,7 @@ def pair(results: pl.DataFrame, metric: str, factors: Sequence[Factor]) -> pl.Da
         results: One row per learner.
         metric: Name of the metric's column.
         factors: The factors of the experiment.
+        allow_adaptive: Whether learners that an adaptive sampler placed may enter.
 
     Returns:
         One row per factor and treated learner: `factor`, `reference` (the control's levels, in words), all
@@ -45,7 +48,8 @@ def pair(results: pl.DataFrame, metric: str, factors: Sequence[Factor]) -> pl.Da
         AnalysisError: If columns are absent, the frame is empty, no factor has a treatment, or two learners
             are equal in all factors.
     """
-    rows = learner_rows(results, metric, factors, "pair").with_columns(pl.lit(0).alias(_ALL))
+    rows = learner_rows(results, metric, factors, "pair", allow_adaptive)
+    rows = rows.with_columns(pl.lit(0).alias(_ALL))
     parts = [_pair_in(rows, factor, factors) for factor in factors if factor.treatments]
     if not parts:
         raise AnalysisError(

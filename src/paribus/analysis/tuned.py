@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from paribus.analysis import inference
-from paribus.analysis.compare import Better
 from paribus.analysis.factors import Factor, learner_rows, require, treatments_of
-from paribus.analysis.inference import Sample
+from paribus.analysis.inference import Better, Sample, direction_of
+from paribus.analysis.provenance import provenance_notes
+from paribus.analysis.selection import check_validation
 from paribus.analysis.table import Table
 from paribus.analysis.wording import condition_text, interval_text, level_text, short_names
 from paribus.errors import AnalysisError
@@ -26,6 +27,7 @@ def tuned(
     better: Better | None = None,
     budgets: Sequence[int] = (1, 2, 4, 8, 16, 32, 64),
     labels: Mapping[str, str] | None = None,
+    allow_adaptive: bool = False,
 ) -> Table:
     """Report each condition at the hyperparameters that validation chose, and what fewer trials give.
 
@@ -43,18 +45,22 @@ def tuned(
         better: Which direction of `by` is better; None: read from its name.
         budgets: Numbers of trials k to give the expected best of, as far as the grid goes.
         labels: Names to print in place of columns' names.
+        allow_adaptive: Whether learners that an adaptive sampler placed may enter.
 
     Returns:
         One row per combination of the other treatments: their columns, those of `over` at the choice,
         `validation`, `n`, `of`, `mean`, `sd`, `low`, `high`, `trials`, and ``best of k`` for each budget.
 
     Raises:
-        AnalysisError: If a column is absent, `by` is `metric`, or no configuration ended well.
+        AnalysisError: If a column is absent, `by` is no validation metric, or no configuration ended well.
     """
-    direction = better or inference.better_direction(by)
-    _check(metric, factors, over, by, direction)
+    check_validation(metric, by, "tuned")
+    direction = direction_of(by, better, "tuned")
+    _check_over(over, factors)
     require(results, [by], "tuned")
-    reported, chosen_by = (learner_rows(results, name, factors, "tuned") for name in (metric, by))
+    reported, chosen_by = (
+        learner_rows(results, name, factors, "tuned", allow_adaptive) for name in (metric, by)
+    )
     others = [column for column in treatments_of(factors) if column not in over]
     trials = _trials(reported.with_columns(chosen_by["value"].alias("validation")), [*others, *over])
     sign = 1.0 if direction == "higher" else -1.0
@@ -66,7 +72,8 @@ def tuned(
     lost = trials.height - trials.drop_nulls("validation").height
     tuned_names = ", ".join(names[column] for column in over)
     notes = [
-        f"Chosen by {by} ({direction} is better), mean over replicates; {metric} had no say in the choice."
+        f"Chosen by {by} ({direction} is better), mean over replicates; {metric} had no say in the choice.",
+        *provenance_notes(results),
     ]
     if lost:
         notes.append(f"{lost} of {trials.height} configurations lost a learner: they rank last.")
@@ -75,13 +82,7 @@ def tuned(
     )
 
 
-def _check(
-    metric: str, factors: Sequence[Factor], over: Sequence[str], by: str, better: Better | None
-) -> None:
-    if by == metric:
-        raise AnalysisError(f"tuned: {metric!r} cannot both choose and report; give by= a validation metric")
-    if better is None:
-        raise AnalysisError(f"tuned: the name {by!r} does not say which direction is better; give better=")
+def _check_over(over: Sequence[str], factors: Sequence[Factor]) -> None:
     if not over:
         raise AnalysisError("tuned: over is empty; name the treatment columns that were tuned")
     require(pl.DataFrame(schema=treatments_of(factors)), over, "tuned")

@@ -9,15 +9,21 @@ import numpy as np
 import polars as pl
 
 from paribus.analysis.decomposition import Axes, degrees_of_freedom, full_grid, subsets, sums_of_squares
-from paribus.analysis.factors import Factor, learner_rows, replicates_of, treatments_of
+from paribus.analysis.factors import Factor, learner_rows, treatments_of, varying_seeds
 from paribus.analysis.inference import Array
+from paribus.analysis.provenance import provenance_notes
 from paribus.analysis.table import Table
 from paribus.analysis.wording import number, short_names
 from paribus.errors import AnalysisError
 
 
 def variance(
-    results: pl.DataFrame, metric: str, factors: Sequence[Factor], *, labels: Mapping[str, str] | None = None
+    results: pl.DataFrame,
+    metric: str,
+    factors: Sequence[Factor],
+    *,
+    labels: Mapping[str, str] | None = None,
+    allow_adaptive: bool = False,
 ) -> Table:
     """Estimate the variance that each replicate seed adds to a metric, within conditions.
 
@@ -30,6 +36,7 @@ def variance(
         metric: Name of the metric's column.
         factors: The factors of the experiment.
         labels: Names to print in place of columns' names.
+        allow_adaptive: Whether learners that an adaptive sampler placed may enter.
 
     Returns:
         One row per seed and per interaction of seeds: `source`, `variance`, `sd` (in the metric's unit) and
@@ -38,8 +45,8 @@ def variance(
     Raises:
         AnalysisError: If no seed varies, or no condition has all its seeds crossed.
     """
-    rows = learner_rows(results, metric, factors, "variance")
-    seeds = [column for column in replicates_of(factors) if rows[column].n_unique() > 1]
+    rows = learner_rows(results, metric, factors, "variance", allow_adaptive)
+    seeds = varying_seeds(rows, factors)
     if not seeds:
         raise AnalysisError(
             "variance: no seed varies; add replicates, such as InitWeights with several seeds"
@@ -64,6 +71,7 @@ def variance(
         )
     if len(seeds) > 1:
         notes.append("The interaction of all seeds holds what remains of chance, too.")
+    notes.extend(provenance_notes(results))
     caption = f"Variance of {metric} between replicates, by its source."
     return Table(frame, caption, tuple(notes), _shown(frame))
 

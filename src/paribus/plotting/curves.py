@@ -72,12 +72,16 @@ def curves(
         raise AnalysisError(
             f"curves: no learner recorded {metric!r}; run the experiment, or name another metric"
         )
-    marks = marks_of(runs, x, treatments_of(factors))
+    treatments = treatments_of(factors)
+    marks = marks_of(runs, x, treatments)
     panels = arrange(conditions_of(frame.sort("learner"), factors), factors, hue, labels)
     spans = _spans(frame, windows, factors, x)
-    drawing = _Drawing(marks, x, metric, labels or {}, scale, spans)
+    parts: dict[tuple[object, ...], pl.DataFrame] = {(): marks}
+    if treatments:
+        parts.update(marks.partition_by(treatments, as_dict=True))
+    drawing = _Drawing(marks, x, metric, labels or {}, scale, spans, parts)
     with styled():
-        figure = _draw(drawing, lay_out(panels), width, losses_of(frame))
+        figure = _draw(drawing, lay_out(panels, 3 if width == "page" else 1), width, losses_of(frame))
     caption = " ".join(_caption(drawing, frame, factors))
     return Figure(figure, marks, caption, file_name("curves", metric))
 
@@ -101,6 +105,7 @@ class _Drawing:
     labels: Mapping[str, str]
     scale: Scale
     spans: Sequence[_Span]
+    by_condition: Mapping[tuple[object, ...], pl.DataFrame]
 
 
 def _spans(frame: pl.DataFrame, windows: Sequence[Window], factors: Sequence[Factor], x: str) -> list[_Span]:
@@ -154,7 +159,7 @@ def _draw_panel(axes: Axes, panel: Panel, drawing: _Drawing) -> None:
     for span in _spans_in(panel, drawing.spans):
         axes.axvspan(span.low, span.high, color=WINDOW, linewidth=0, zorder=0, gid="window")
     for line in sorted(panel.lines, key=lambda line: line.is_control):
-        rows = _rows_of(line, drawing.marks)
+        rows = _rows_of(line, drawing)
         for _, run in rows.filter(pl.col("mark") == "run").group_by("learner", maintain_order=True):
             axes.plot(
                 run[drawing.x], run["value"], color=line.hue.colour, linewidth=0.5, alpha=0.6, gid="run"
@@ -194,9 +199,8 @@ def _spans_in(panel: Panel, spans: Sequence[_Span]) -> list[_Span]:
     return [span for span in spans if span.text in whens] or list(spans)
 
 
-def _rows_of(line: Line, marks: pl.DataFrame) -> pl.DataFrame:
-    at = [pl.col(column).eq_missing(pl.lit(level)) for column, level in line.condition.levels.items()]
-    return marks.filter(at) if at else marks
+def _rows_of(line: Line, drawing: _Drawing) -> pl.DataFrame:
+    return drawing.by_condition.get(tuple(line.condition.levels.values()), drawing.marks.clear())
 
 
 def _set_limits(axes: Axes, drawing: _Drawing) -> None:
@@ -227,7 +231,7 @@ def _set_log_limits(axes: Axes, values: Sequence[float]) -> None:
 def _draw_diverged(axes: Axes, panel: Panel, drawing: _Drawing) -> None:
     low, high = axes.get_ylim()
     for line in panel.lines:
-        lost = _rows_of(line, drawing.marks).filter(pl.col("mark") == "diverged")
+        lost = _rows_of(line, drawing).filter(pl.col("mark") == "diverged")
         for _, run in lost.group_by("learner", maintain_order=True):
             style: dict[str, Any] = {"color": line.hue.colour, "linewidth": 0.8, "zorder": 2.5}
             axes.plot(run[drawing.x], run["value"], linestyle=":", gid="diverged", **style)
@@ -245,7 +249,7 @@ def _draw_diverged(axes: Axes, panel: Panel, drawing: _Drawing) -> None:
 
 def _add_legends(figure: Canvas, last: Sequence[Axes], grid: Grid, drawing: _Drawing, width: Width) -> None:
     """Put one legend beside the figure, or one beside each row whose colours mean something else."""
-    runs = _runs_by_line(grid, drawing.marks)
+    runs = _runs_by_line(grid, drawing)
     rows = [
         {line.label: line for (at, _), panel in grid.panels.items() if at == row for line in panel.lines}
         for row in range(grid.rows)
@@ -262,13 +266,14 @@ def _add_legends(figure: Canvas, last: Sequence[Axes], grid: Grid, drawing: _Dra
         axes.legend(handles=_handles(row, runs), loc="center left", bbox_to_anchor=(1.03, 0.5), **title)
 
 
-def _runs_by_line(grid: Grid, marks: pl.DataFrame) -> dict[str, str]:
+def _runs_by_line(grid: Grid, drawing: _Drawing) -> dict[str, str]:
     """Count the runs behind each line; empty where all lines have as many, which the subtitle says."""
-    means = marks.filter(pl.col("mark") == "mean")
     counts: dict[str, set[int]] = {}
     for panel in grid.panels.values():
         for line in panel.lines:
-            counts.setdefault(line.label, set()).update(_rows_of(line, means)["n"].to_list() or [0])
+            counts.setdefault(line.label, set()).update(
+                _rows_of(line, drawing).filter(pl.col("mark") == "mean")["n"].to_list() or [0]
+            )
     if len(set().union(*counts.values())) == 1:
         return {}
     return {label: _range_text(n) for label, n in counts.items()}

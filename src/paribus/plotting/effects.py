@@ -86,17 +86,19 @@ def _rows(table: Table, contrast: Contrast, labels: Mapping[str, str]) -> list[_
     treatments = keys[2:]
     names = short_names(treatments, labels)
     varying = [c for c in treatments if table.frame[c].n_unique() > 1] or treatments[:1]
-    pairs = contrast.pairs.group_by(keys, maintain_order=True).agg(pl.col("difference").drop_nulls())
-    sections = table.frame.select("factor", "reference").n_unique() > 1
+    varying = ["change"] if "change" in keys else varying
+    pairs = contrast.pairs.group_by(keys).agg(pl.col("difference").drop_nulls())
+    pairs = table.frame.join(pairs, on=keys, how="left", nulls_equal=True, maintain_order="left", suffix="s")
+    sections = "change" not in keys and table.frame.select("factor", "reference").n_unique() > 1
     rows: list[_Row] = []
     y, above = 0.0, None
-    for effect, differences in zip(table.frame.iter_rows(named=True), pairs["difference"], strict=True):
+    for effect, differences in zip(table.frame.iter_rows(named=True), pairs["differences"], strict=True):
         section = f"{effect['factor']} against {effect['reference'] or NONE}"
         if sections and section != above:
             y += 0.3 if rows else 0.0
             rows.append(_Row(y, section, {}, None))
             y, above = y + 1, section
-        words = {names[column]: level_text(effect[column]) for column in varying}
+        words = {names.get(column, column): level_text(effect[column]) for column in varying}
         levels = {name: labels.get(word, word) for name, word in words.items()}
         rows.append(_Row(y, "", levels, effect, tuple(differences)))
         y += 1
@@ -135,7 +137,8 @@ def _draw(rows: Sequence[_Row], contrast: Contrast, labels: Mapping[str, str], w
     right = _number_columns(conditions, contrast)[: None if width == "page" else 1]
     sides = [sum(column.width for column in columns) for columns in (left, right)]
     middle = max(WIDTHS[width] - sum(sides) - 0.1, 1.4)
-    head = 0.1 + _LINE * max(len(column.lines) for column in (*left, *right))
+    above = _lost(conditions)
+    head = 0.1 + _LINE * max(len(column.lines) for column in (*left, *right)) + (_ROW if above else 0.0)
     foot, body = 0.9 if width == "page" else 1.15, _ROW * (rows[-1].y + 1.2)
     figure = canvas(width, head + body + foot, constrained=False)
     figure.set_figwidth(middle + sum(sides) + 0.1)
@@ -152,7 +155,15 @@ def _draw(rows: Sequence[_Row], contrast: Contrast, labels: Mapping[str, str], w
     _write_headings(words, rows)
     _write_columns(place(0.06 + sides[0] + middle, sides[1]), right, conditions)
     _add_legend(figure, conditions, contrast, width)
+    top = 1 - 0.05 / figure.get_figheight()
+    figure.text(0.01, top, above, va="top", fontsize=7.5, color=MUTED, gid="lost")
     return figure
+
+
+def _lost(rows: Sequence[_Row]) -> str:
+    effects = [row.effect for row in rows if row.effect is not None]
+    of, known = (sum(effect[name] for effect in effects) for name in ("pairs_of", "pairs"))
+    return f"{of - known} of {of} pairs lost a learner (not drawn)" if of > known else ""
 
 
 def _draw_forest(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from matplotlib.figure import Figure as Canvas
@@ -74,8 +77,9 @@ class Figure:
             case ".txt":
                 file.write_text(self.caption + "\n", encoding="utf-8")
             case suffix:
+                quick: Any = {"pil_kwargs": {"compress_level": 3}} if suffix == ".png" else {}
                 with styled():
-                    self.figure.savefig(file, metadata=self._metadata(suffix))
+                    self.figure.savefig(file, metadata=self._metadata(suffix), **quick)
 
     def _metadata(self, suffix: str) -> Mapping[str, str | None]:
         # No dates: the same figure gives the same bytes.
@@ -83,6 +87,13 @@ class Figure:
             return {"Title": self.name, "Subject": self.caption, "CreationDate": None}
         return {"Title": self.name, "Description": self.caption} | (
             {"Date": None} if suffix == ".svg" else {}
+        )
+
+    def _repr_html_(self) -> str:
+        picture, caption = base64.b64encode(self._repr_png_()).decode(), html.escape(self.caption)
+        return (
+            f'<figure><img src="data:image/png;base64,{picture}" alt="{caption}" style="max-width:100%">'
+            f"<figcaption>{caption}</figcaption></figure>"
         )
 
     def _repr_png_(self) -> bytes:

@@ -43,13 +43,13 @@ class Grid:
         return [place for place in places if place not in self.panels]
 
 
-def lay_out(panels: Sequence[Panel]) -> Grid:
-    """Cross the panels' two factors as rows and columns where there are two; else wrap after three panels."""
+def lay_out(panels: Sequence[Panel], columns: int = _COLUMNS) -> Grid:
+    """Cross the panels' two factors as rows and columns where both fit; else wrap after `columns` panels."""
     names = list(panels[0].levels)
     keys = [tuple(panel.levels.values()) for panel in panels]
-    if len(names) == 2 and len(set(keys)) == len(keys):
+    if len(names) == 2 and len(set(keys)) == len(keys) and columns > 1:
         return _crossed(panels)
-    places = [divmod(index, _COLUMNS) for index in range(len(panels))]
+    places = [divmod(index, columns) for index in range(len(panels))]
     titles = {place: panel.title for place, panel in zip(places, panels, strict=True)}
     rows = 1 + places[-1][0]
     return Grid(dict(zip(places, panels, strict=True)), titles, ("",) * rows)

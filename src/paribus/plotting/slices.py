@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from paribus.analysis.factors import Factor, learner_rows, replicates_of, treatments_of
-from paribus.analysis.inference import Sample, t_interval
+from paribus.analysis.inference import Array, Sample, t_interval
 from paribus.analysis.wording import level_text, number, short_names
 from paribus.errors import AnalysisError
 from paribus.plotting.figure import Figure, file_name
@@ -19,6 +19,7 @@ from paribus.plotting.style import HUES, INK, MUTED, WIDTHS, Width, canvas, sett
 from paribus.plotting.swarm import block_samples, label_levels, offsets, samples_of
 
 _COLUMNS = 3
+_NOWHERE = object()
 _VIOLIN_FROM = 20
 _EVEN_FROM = 20.0  # levels that span more than this factor stand evenly, since a linear axis would crowd them
 
@@ -30,6 +31,7 @@ def slice(  # named as the figure is, in the field and in the design
     *,
     column: str | None = None,
     labels: Mapping[str, str] | None = None,
+    allow_adaptive: bool = False,
     width: Width = "page",
 ) -> Figure:
     """Draw the final metric of every learner over the levels of each treatment.
@@ -45,12 +47,13 @@ def slice(  # named as the figure is, in the field and in the design
         factors: The factors of the experiment.
         column: The one treatment column to draw; None: all that vary, a panel each.
         labels: Names for print: for columns and for the metric.
+        allow_adaptive: Whether learners that an adaptive sampler placed may enter.
         width: Of the figure: a journal's column or page.
 
     Raises:
         AnalysisError: If no treatment varies, or no learner ended well.
     """
-    rows = learner_rows(results, metric, factors, "slice")
+    rows = learner_rows(results, metric, factors, "slice", allow_adaptive)
     varying = [name for name in treatments_of(factors) if rows[name].n_unique() > 1]
     columns = [name for name in varying if column in (None, name)]
     ended = rows.drop_nulls("value")
@@ -66,11 +69,12 @@ def slice(  # named as the figure is, in the field and in the design
         for axes in grid.flat[len(columns) :]:
             axes.set_visible(False)
         for axes, name in zip(grid.flat, columns, strict=False):
-            _draw(axes, ended, name, replicates_of(factors), WIDTHS[width] / across - 0.4)
+            _draw(axes, ended, name, factors, WIDTHS[width] / across - 0.4)
             axes.set_xlabel(names[name])
         figure.supylabel(named, fontsize=8.5)
         lost = rows.height - ended.height
-        text = "Dot: a learner; bar: mean and 95% t interval over blocks of seeds"
+        black = " (black: control)" if any(set(f.control or ()) & set(columns) for f in factors) else ""
+        text = f"Dot: a learner{black}; bar: mean and 95% t interval over blocks of seeds"
         text += f". {lost} of {rows.height} learners lost (not drawn)" if lost else ""
         subtitle(figure, text, width)
         settle(figure)
@@ -83,7 +87,7 @@ def _tidy(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         rows.select(
             "learner",
             pl.lit(column).alias("treatment"),
-            pl.col(column).map_elements(level_text, pl.String, skip_nulls=False).alias("level"),
+            pl.col(column).map_elements(level_text, pl.String).alias("level"),
             "value",
         )
         for column in columns
@@ -91,17 +95,20 @@ def _tidy(rows: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     return pl.concat(parts)
 
 
-def _draw(axes: Axes, rows: pl.DataFrame, column: str, replicates: Sequence[str], width: float) -> None:
+def _draw(axes: Axes, rows: pl.DataFrame, column: str, factors: Sequence[Factor], width: float) -> None:
     groups = rows.sort("learner").group_by(column, maintain_order=True).agg("value").sort(column)
     levels = groups[column].to_list()
     values = [np.array(each) for each in groups["value"]]
-    samples = samples_of(block_samples(rows, [column], replicates))
+    samples = samples_of(block_samples(rows, [column], replicates_of(factors)))
     numeric = rows[column].dtype.is_numeric() and None not in levels
     even = not numeric or _spans_magnitudes(levels)
     places = [float(index) for index in range(len(levels))] if even else [float(level) for level in levels]
     step = min((b - a for a, b in pairwise(places)), default=1.0)
-    for place, level_values, sample in zip(places, values, samples, strict=True):
-        _draw_dots(axes, place, level_values, step, violin=not numeric and len(level_values) >= _VIOLIN_FROM)
+    control = next((f.control for f in factors if f.control and column in f.control), {column: _NOWHERE})
+    for place, level, level_values, sample in zip(places, levels, values, samples, strict=True):
+        colour = INK if level == control[column] else HUES[0].colour
+        violin = not numeric and len(level_values) >= _VIOLIN_FROM
+        _draw_dots(axes, place, level_values, step, violin, colour)
         _draw_mean(axes, place, sample)
     if numeric:
         axes.plot(
@@ -126,7 +133,7 @@ def _spans_magnitudes(levels: Sequence[float]) -> bool:
     return bool(positive) and max(positive) > _EVEN_FROM * min(positive)
 
 
-def _draw_dots(axes: Axes, place: float, values: np.ndarray, step: float, violin: bool) -> None:
+def _draw_dots(axes: Axes, place: float, values: Array, step: float, violin: bool, colour: str) -> None:
     if violin and np.ptp(values) > 0:
         parts = axes.violinplot([values], [place], widths=0.8 * step, showextrema=False)
         for body in parts["bodies"]:  # type: ignore[attr-defined]
@@ -135,7 +142,7 @@ def _draw_dots(axes: Axes, place: float, values: np.ndarray, step: float, violin
         place + 0.3 * step * offsets(len(values)),
         values,
         s=6,
-        color=HUES[0].colour,
+        color=colour,
         alpha=0.35,
         linewidths=0,
         gid="learners",

@@ -6,12 +6,13 @@ Nothing global changes: a figure is made and saved inside `styled()`.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import matplotlib
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
 
@@ -54,6 +55,8 @@ _RC: Mapping[str, Any] = {
     "lines.linewidth": 1.4,
     "lines.markersize": 3.6,
     "figure.dpi": 150,
+    "figure.autolayout": False,
+    "figure.constrained_layout.use": False,
     "savefig.dpi": 300,
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,  # TrueType, embedded: text stays text
@@ -72,6 +75,7 @@ class Hue:
     dashes: Any  # what matplotlib takes as a line style
 
 
+_SHORT = 12  # letters of a legend's text: three stand side by side in a column
 _SOLID = "-"
 _DASHED = (0, (4.0, 1.6))
 _DOTTED = (0, (1.2, 1.2))
@@ -114,12 +118,25 @@ def subtitle(figure: Canvas, text: str, width: Width) -> None:
     figure.suptitle(wrapped, x=0.01, ha="left", fontsize=7.5, color=MUTED)
 
 
+def add_legends(figure: Canvas, panels: Sequence[Axes], title: str, width: Width) -> None:
+    """Put one legend beside or below a single panel; several panels have one each, beside them."""
+    if len(panels) > 1:
+        for axes in panels:
+            axes.legend(title=title, alignment="left", loc="center left", bbox_to_anchor=(1.02, 0.5))
+        return
+    handles, texts = panels[0].get_legend_handles_labels()
+    roomy = max(map(len, texts)) < _SHORT
+    below: dict[str, Any] = {"loc": "outside lower center", "ncols": min(len(texts), 3 if roomy else 1)}
+    beside: dict[str, Any] = {"loc": "outside right center"}
+    figure.legend(handles, texts, title=title, alignment="left", **(beside if width == "page" else below))
+
+
 def settle(figure: Canvas) -> None:
     """Place the axes once and for all: each further pass would move them, and change the bytes."""
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.execute(figure)
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # and not "none", for which saving would draw everything twice
 
 
 def canvas(width: Width, height: float, constrained: bool = True) -> Canvas:

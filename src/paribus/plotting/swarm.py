@@ -20,6 +20,11 @@ def offsets(n: int) -> Array:
     return spread
 
 
+def ordered_levels(column: pl.Series) -> list[object]:
+    """List the levels of a column in their order: an absent one first, numbers and texts ascending."""
+    return column.unique().sort().to_list()
+
+
 def block_samples(rows: pl.DataFrame, by: Sequence[str], replicates: Sequence[str]) -> pl.DataFrame:
     """Average `value` within each block of seeds, since blocks are independent and their learners are not.
 
@@ -33,6 +38,15 @@ def block_samples(rows: pl.DataFrame, by: Sequence[str], replicates: Sequence[st
 def samples_of(groups: pl.DataFrame) -> list[Sample]:
     """Summarise the lists of block means."""
     return [Sample.of(np.array(values)) for values in groups["blocks"]]
+
+
+def staggered(titles: Sequence[str], room: float) -> list[str]:
+    """Lower every second title where one is wider than its `room` in inches."""
+    lines = [title.split("\n") for title in titles]
+    if _LETTER * max(len(line) for parts in lines for line in parts) <= room:
+        return list(titles)
+    deepest = max(len(parts) for parts in lines[::2])
+    return ["\n" * deepest * (place % 2) + title for place, title in enumerate(titles)]
 
 
 def label_levels(axes: Axes, places: Sequence[float], levels: Sequence[object], width: float) -> None:
