@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 from paribus import Logger, register_metric
 from paribus.__main__ import app
 from paribus.engine.keys import earlier_key
-from paribus.store import Store
+from paribus.store import Store, pack
 
 
 def asked(*arguments: object) -> str:
@@ -41,12 +41,9 @@ def failed(store: Store, key: str) -> None:
     record = next(record for record in store.scan() if record.status == "done")
     body: Any = record.body
     told = {"step": body["start"], "error": "ValueError: bad", "traceback": "Traceback\nValueError: bad"}
-    body = {
-        **body,
-        **told,
-        "metrics": {"0" * 32: {"name": "m", "steps": [6], "values": {"m": [float("nan")]}}},
-    }
-    store.commit(replace(record, key=key, status="failed", body=body, created=0.0))
+    columns = pack({"0" * 32: {"name": "m", "steps": [6], "values": {"m": [float("nan")]}}})
+    failure = replace(record, key=key, status="failed", body={**body, **told}, columns=columns, created=0.0)
+    store.commit(failure)
 
 
 class TestLs:
@@ -105,11 +102,11 @@ class TestShow:
     def test_gathers_the_metrics_of_the_whole_path(self, trained: Path) -> None:
         key = the_end(trained, "0.45")["key"]
         shown = json.loads(asked("show", key, "--store", trained, "--json"))
-        history = next(learner.history for learner in study(trained) if learner.key == key)
+        frame = next(learner.frame() for learner in study(trained) if learner.key == key)
         assert shown["metrics"]["test/loss"] == {
-            "steps": len(history.rows),
+            "steps": frame.height,
             "last_step": STEPS,
-            "last": history.rows[STEPS]["test/loss"],
+            "last": frame.filter(step=STEPS)["test/loss"].item(),
         }
 
     def test_says_what_there_is_to_say(self, trained: Path) -> None:

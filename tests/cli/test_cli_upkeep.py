@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_cases import study
+from cli_cases import Apart, Start, study
 from typer.testing import CliRunner
 
 from paribus.__main__ import app
@@ -110,11 +110,27 @@ class TestGc:
         assert keys(store) == kept
         assert verify(store).sound
 
-    def test_a_live_lease_stays(self, runs: Path, store: Store) -> None:
+    def test_a_live_lease_stays_with_its_past(self, runs: Path, store: Store) -> None:
         record = ends(store)[0]
+        kept = past(store, record.key)
         store.claims.acquire(record.key, "somebody 1 x", lease_seconds=60)
         asked("gc", "--store", runs, *EVERYTHING)
-        assert keys(store) == {record.key}
+        assert keys(store) == kept
+
+    def test_an_end_in_use_keeps_the_trunk_that_it_grew_from(self, runs: Path, store: Store) -> None:
+        """Its state at step 0 too, at which a metric was evaluated late."""
+        exp = study(runs, logger=Start())
+        exp.run(progress=False)
+        kept = exp[1].frame()
+        used = exp[1].key
+        store.ledger.write("UPDATE records SET used = 0 WHERE key <> ?", (used,))
+        asked("gc", "--store", runs, "--unused-for", "1h", "--grace", "0s")
+        assert keys(store) == past(store, used)
+        assert exp[1].configuration.key(0) in keys(store)
+        again = study(runs, logger=Start())
+        assert again.plan().learners[1].decision == "cached"
+        assert again[1].frame().equals(kept)
+        assert verify(store).sound
 
     def test_unpinning_spares_the_past_of_what_is_still_pinned(self, runs: Path, store: Store) -> None:
         first, second = (record.key for record in ends(store)[:2])
@@ -144,6 +160,26 @@ class TestExchange:
         asked("export", tmp_path / "file", "--all", "--store", runs)
         asked("import", tmp_path / "file", "--store", tmp_path / "elsewhere")
         assert study(tmp_path / "elsewhere").run(progress=False).steps_trained == 0
+
+
+def test_values_of_two_learners_are_no_segments(runs: Path, tmp_path: Path) -> None:
+    """Nobody trains them, they grow from nothing, and they travel with everything."""
+    exp = study(runs, logger=Apart(defaults=False))
+    assert exp.run(progress=False).pairs > 0
+    segments = json.loads(asked("ls", "--store", runs, "--json"))
+    assert {row["key"] for row in segments} < keys(exp.store)
+    for command in (
+        "stats",
+        "verify",
+        ("show", exp[0].key),
+        ("why", exp[0].key),
+        ("gc", *EVERYTHING, "--dry-run"),
+    ):
+        asked(*([command] if isinstance(command, str) else command), "--store", runs)
+    assert exp.explain(0).nearest is not None
+    asked("export", tmp_path / "file", "--all", "--store", runs)
+    asked("import", tmp_path / "file", "--store", tmp_path / "elsewhere")
+    assert study(tmp_path / "elsewhere", logger=Apart(defaults=False)).plan().pairs == 0
 
 
 def test_compact_keeps_every_record(runs: Path, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from paribus.loggers import Every, Logger, register_metric
@@ -140,3 +141,61 @@ def test_attributes_read_by_name_are_all_taken() -> None:
             return getattr(self, "lay" + "er")
 
     assert {"layer", "note"} <= set(read_members(Dynamic(), Dynamic.chosen))
+
+
+def free(logger, learner):
+    return logger.layer, logger.order, logger.weight(learner)
+
+
+class HandsOn(Norms):
+    @register_metric
+    def handed(self, learner):
+        return free(self, learner)
+
+    @register_metric
+    def handed_in_a_comprehension(self, learner):
+        return [free(each, learner) for each in (self,)]
+
+    @register_metric
+    def handed_by_an_inner_function(self, learner):
+        return (lambda: free(self, learner))()
+
+    @register_metric
+    def handed_as_a_dictionary(self, learner):
+        return self.__dict__["layer"]
+
+    @register_metric
+    def handed_by_another_method(self, learner):
+        return self.handed(learner)
+
+
+class HandsOnOther(HandsOn):
+    order = 1
+
+
+class HandsOnOtherWeight(HandsOn):
+    def weight(self, learner):
+        return learner.model.fc1.bias
+
+
+@pytest.mark.parametrize("name", [name for name in vars(HandsOn) if name.startswith("handed")])
+def test_what_is_handed_to_a_function_is_read_as_a_whole(name: str) -> None:
+    for other in (HandsOn("fc2"), HandsOnOther(), HandsOnOtherWeight()):
+        assert digest(HandsOn(), name) != digest(other, name)
+    assert digest(HandsOn(), name) == digest(HandsOn(schedule=Every(3)), name)
+
+
+def test_a_method_behind_a_wrapper_that_hides_it_reads_all() -> None:
+    def hidden(method):
+        def wrapper(*arguments, **named):
+            return method(*arguments, **named)
+
+        return wrapper
+
+    class Hidden(Norms):
+        @register_metric
+        @hidden
+        def norm(self, learner):
+            return self.layer
+
+    assert "layer" in read_members(Hidden(), vars(Hidden)["norm"])

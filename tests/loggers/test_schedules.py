@@ -8,7 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paribus.errors import MetricError
-from paribus.loggers import DEFAULT_SCHEDULE, At, Every, Horizon, On, Schedule, log_spaced
+from paribus.loggers import (
+    DEFAULT_SCHEDULE,
+    At,
+    Every,
+    Horizon,
+    ObservedLearner,
+    On,
+    Schedule,
+    first_when,
+    log_spaced,
+    register_metric,
+)
 
 HORIZON = Horizon(total=23, per_epoch=5, interventions=(7, 11, 99))
 
@@ -125,3 +136,44 @@ def test_a_wrong_schedule_is_refused_with_the_mend(wrong, message) -> None:
 def test_a_schedule_unites_only_with_a_schedule() -> None:
     with pytest.raises(TypeError):
         On("end") | 100
+
+
+def holds(learner: ObservedLearner) -> bool:
+    return learner.step > 3
+
+
+class TestFirstWhen:
+    def test_it_asks_at_the_start_and_at_the_ends_of_epochs(self) -> None:
+        assert sorted(first_when(holds).steps(Horizon(total=12, per_epoch=5))) == [0, 5, 10]
+
+    def test_it_asks_where_it_is_told_to(self) -> None:
+        asked = first_when(holds, Every(4) | At([1])).steps(Horizon(total=9, per_epoch=5))
+        assert sorted(asked) == [0, 1, 4, 8]
+
+    @pytest.mark.parametrize("ahead", [On("end"), On("intervention"), log_spaced(3), Every(2) | On("end")])
+    def test_steps_that_depend_on_what_comes_later_are_refused(self, ahead: Schedule) -> None:
+        with pytest.raises(MetricError, match="depends on what comes later in a run"):
+            first_when(holds, ahead)
+
+    def test_one_inside_another_is_refused(self) -> None:
+        with pytest.raises(MetricError, match="depends on what comes later"):
+            first_when(holds, first_when(holds))
+
+    def test_a_union_is_refused_from_both_sides(self) -> None:
+        for unite in (lambda a, b: a | b, lambda a, b: b | a):
+            with pytest.raises(MetricError, match="register a second metric"):
+                unite(first_when(holds), Every(1))
+        with pytest.raises(MetricError, match="register a second metric"):
+            register_metric(every=3, schedule=first_when(holds))
+
+    def test_what_is_no_function_is_refused(self) -> None:
+        with pytest.raises(MetricError, match=r"got 0\.5, expected a function of the learner"):
+            first_when(0.5)  # type: ignore[arg-type]
+
+    def test_steps_of_a_shorter_run_are_those_of_the_longer_up_to_its_end(self) -> None:
+        for looked in (None, Every(3), Every(2, "epoch"), At([2, 7]), On("step")):
+            schedule = first_when(holds, looked)
+            whole = set(schedule.steps(Horizon(total=20, per_epoch=4)))
+            for total in range(20):
+                short = set(schedule.steps(Horizon(total=total, per_epoch=4)))
+                assert short == {step for step in whole if step <= total}

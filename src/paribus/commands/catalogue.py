@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, final
 
 from paribus.commands.units import counted
-from paribus.engine.keys import earlier_key
+from paribus.engine.keys import trunk_of
 from paribus.errors import StoreError
 from paribus.store import Record, Store
 
@@ -69,7 +69,7 @@ class Sharing:
 @final
 @dataclass(frozen=True)
 class Catalogue:
-    """All records of a store.
+    """All segments of a store; values of two learners are none.
 
     Attributes:
         entries: By age, the oldest first.
@@ -79,12 +79,13 @@ class Catalogue:
 
     @classmethod
     def read(cls, store: Store) -> Catalogue:
-        """Read every record.
+        """Read every record of a segment.
 
         Raises:
             StoreError: The store cannot be read.
         """
-        records = sorted(store.scan(), key=lambda record: (record.created, record.key))
+        segments = (record for record in store.scan() if record.kind == "segment")
+        records = sorted(segments, key=lambda record: (record.created, record.key))
         return cls(
             tuple(
                 Entry(index, record, json.loads(record.manifest), _state_bytes(store, record))
@@ -146,11 +147,8 @@ class Catalogue:
         return frozenset(parent for e in reached if (parent := self._parents[e.key]) is not None)
 
     def _parent(self, entry: Entry) -> str | None:
-        start = entry.body["start"]
-        if start == entry.body["stop"]:
-            return None
-        key = earlier_key(entry.document, start)
-        return key if key in self._by_key and self._by_key[key].record.status != "failed" else None
+        trunk = self._by_key.get(trunk_of(entry.record) or "")
+        return None if trunk is None or trunk.record.status == "failed" else trunk.key
 
     def _near(self, name: str) -> list[Entry]:
         alike = [entry for entry in self.entries if _common(entry.key, name) > len(name) // 2]

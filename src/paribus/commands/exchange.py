@@ -31,8 +31,9 @@ def export_records(
     if bool(keys) == every:
         raise ConfigurationError("export: name the keys to export, or give --all; exactly one of the two")
     opened = existing(store)
-    catalogue = Catalogue.read(opened)
-    chosen = [entry.key for entry in catalogue.entries] if every else with_past(catalogue, keys or [])
+    chosen = (
+        [record.key for record in opened.scan()] if every else with_past(Catalogue.read(opened), keys or [])
+    )
     written = export(opened, chosen, file)
     print_lines([f"{file}: {counted(len(chosen), 'record')}, {size(written)}"])
 

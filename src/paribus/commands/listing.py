@@ -15,7 +15,7 @@ from paribus.commands.catalogue import Catalogue, Entry
 from paribus.commands.options import DEFAULT_STORE, JsonOption, KeyArgument, StoreOption, existing
 from paribus.commands.printing import print_json, print_lines, print_pairs, print_table
 from paribus.commands.units import counted, duration, size
-from paribus.store import Record, Store, stats
+from paribus.store import Record, Store, stats, unpack
 
 Status = Literal["done", "diverged", "failed"]
 _SHOWN = 8
@@ -175,7 +175,7 @@ def _metrics(path: list[Entry]) -> dict[str, dict[str, Any]]:
     """Gather, for each value by name, at how many steps of a path it is recorded, and its last value."""
     rows: dict[str, dict[int, Any]] = {}
     for entry in path:
-        for recording in entry.body["metrics"].values():
+        for recording in unpack(entry.record.columns).values():
             for name, column in recording["values"].items():
                 at = zip(recording["steps"], column, strict=True)
                 rows.setdefault(name, {}).update((step, value) for step, value in at if value is not None)

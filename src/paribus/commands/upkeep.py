@@ -11,6 +11,7 @@ from paribus.commands.catalogue import Catalogue
 from paribus.commands.options import DEFAULT_STORE, JsonOption, KeysArgument, StoreOption, existing
 from paribus.commands.printing import print_json, print_lines
 from paribus.commands.units import counted, parse_duration, parse_size, size
+from paribus.engine.keys import trunk_of
 from paribus.errors import ConfigurationError
 from paribus.store import Retention, Store, Sweep, Verification, gc, verify
 
@@ -56,14 +57,15 @@ def collect(
     """Remove what is not needed.
 
     Objects that no record needs go; with --unused-for or --budget, the least recently used records go too.
-    Pinned records and those under a live claim stay, whatever the limits.
+    Pinned records and those under a live claim stay, whatever the limits, and what a record grew from stays
+    as long as it does.
     """
     retention = Retention(
         None if unused_for is None else parse_duration(unused_for),
         None if budget is None else parse_size(budget),
         parse_duration(grace),
     )
-    sweep = gc(existing(store), retention, dry_run=dry_run)
+    sweep = gc(existing(store), retention, trunk_of=trunk_of, dry_run=dry_run)
     if as_json:
         print_json(asdict(sweep) | {"dry_run": dry_run})
     else:

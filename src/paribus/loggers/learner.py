@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, final
 
 if TYPE_CHECKING:
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
 @final
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """Hold the outputs of the model on a whole split, in the order of its dataset.
+    """Hold the outputs of the model on a whole split, or on one batch of it, in the order of its dataset.
 
     Attributes:
-        loss: Mean loss over the split.
+        loss: Mean loss over the samples.
         outputs: Outputs of the model, (n, …); None where the user's own objective hides them.
         targets: Targets, (n, …); None where the batches have none.
-        inputs: Inputs of the model, (n, …); None where they are not held in memory.
+        inputs: Inputs of the model, (n, …), of a batch; None on a whole split.
+        terms: Mean of each named term of the loss; empty where the objective gives one number.
     """
 
     loss: float
     outputs: torch.Tensor | None = None
     targets: torch.Tensor | None = None
     inputs: torch.Tensor | None = None
+    terms: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def correct(self) -> torch.Tensor | None:
@@ -90,6 +92,9 @@ class ObservedLearner(Protocol):
 
     def predictions(self, split: str = "test") -> Predictions:
         """Evaluate the model on a whole split; several metrics at one step share one evaluation."""
+
+    def batches(self, split: str) -> Iterator[Predictions]:
+        """Evaluate the model on a split batch by batch, and hold none of them."""
 
     def blended(self, other: ObservedLearner, weight: float) -> ObservedLearner:
         """Give a learner on the straight line to another: this one at weight 0, the other at 1."""

@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import final
 
+from paribus import markup
 from paribus.errors import MetricError
 from paribus.loggers.learner import ObservedLearner
 from paribus.loggers.metrics import Metric, Registration, register_metric, registration
 from paribus.loggers.schedules import DEFAULT_SCHEDULE, Schedule
-from paribus.loggers.values import Value, merge
 
 
 class Logger:
     """Record metrics of a learner while it trains, and change nothing in it.
 
     By default "train/loss", "test/loss", … and, for classification, "train/accuracy", "test/accuracy", … are
-    recorded at step 0, at each epoch's end and at the last step. A subclass adds metrics with
-    `register_metric`; a metric of the same name replaces the inherited one, and `accuracy = None` in the body
-    of the subclass leaves it out.
+    recorded at step 0, at each epoch's end and at the last step; where the loss has named terms, each as
+    "test/loss/name". A subclass adds metrics with `register_metric`; a metric of the same name replaces the
+    inherited one, and `accuracy = None` in the body of the subclass leaves it out.
 
     Args:
         schedule: When the metrics are due that name no schedule of their own.
         defaults: Whether loss and accuracy are recorded.
+        strict: Whether an exception in a metric fails the learner. By default it fails the metric alone: the
+            learner goes on, the summary of the run tells of it, and the next run tries the metric again.
 
     Example:
         >>> from paribus.loggers import Every, On
@@ -40,8 +41,11 @@ class Logger:
     # On the class too, so that a subclass that forgets `super().__init__()` is a logger all the same.
     schedule: Schedule = DEFAULT_SCHEDULE
     defaults: bool = True
+    strict: bool = False
 
-    def __init__(self, schedule: Schedule = DEFAULT_SCHEDULE, defaults: bool = True) -> None:
+    def __init__(
+        self, schedule: Schedule = DEFAULT_SCHEDULE, defaults: bool = True, strict: bool = False
+    ) -> None:
         if not isinstance(schedule, Schedule):
             raise MetricError(
                 f"{type(self).__name__}: schedule={schedule!r} is no Schedule; "
@@ -49,12 +53,14 @@ class Logger:
             )
         self.schedule = schedule
         self.defaults = defaults
+        self.strict = strict
         _registered(type(self))
 
     @register_metric
-    def loss(self, learner: ObservedLearner, split: str) -> float:
-        """Give the mean loss over a split."""
-        return learner.predictions(split).loss
+    def loss(self, learner: ObservedLearner, split: str) -> object:
+        """Give the mean loss over a split, and "loss/name" for each of its named terms."""
+        predictions = learner.predictions(split)
+        return {"": predictions.loss, **predictions.terms}
 
     @register_metric
     def accuracy(self, learner: ObservedLearner, split: str) -> object:
@@ -70,24 +76,22 @@ class Logger:
             MetricError: The class defines its metrics in contradiction.
         """
         return tuple(
-            Metric(name, found.schedule or self.schedule, getattr(self, name), found.per_split, found.pair)
+            Metric(
+                name,
+                found.schedule or self.schedule,
+                getattr(self, name),
+                found.per_split,
+                found.pair,
+                found.stream,
+            )
             for name, found in _registered(type(self)).items()
             if self.defaults or getattr(type(self), name) is not vars(Logger).get(name)
         )
 
     @final
-    def record(self, learner: ObservedLearner, metrics: Iterable[Metric]) -> dict[str, Value]:
-        """Compute the given metrics and name their values.
-
-        What the method of a metric raises passes through unchanged.
-
-        Raises:
-            MetricError: A value cannot be recorded, or two have the same name.
-        """
-        row: dict[str, Value] = {}
-        for metric in metrics:
-            merge(row, metric.values(learner))
-        return row
+    def _repr_html_(self) -> str:
+        rows = ((metric.name, metric.schedule, metric.over) for metric in self.metrics())
+        return markup.titled(type(self).__name__, markup.table(("metric", "when", "of"), rows))
 
 
 def _registered(logger: type[Logger]) -> dict[str, Registration]:
@@ -131,4 +135,4 @@ def _refuse_unregistered(owner: type, name: str, member: object) -> None:
         )
 
 
-_RESERVED = {"metrics", "record", "schedule", "defaults"}
+_RESERVED = {"metrics", "schedule", "defaults", "strict"}

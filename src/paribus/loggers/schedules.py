@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import operator
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, final, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, final, get_args
 
 from paribus.errors import MetricError, suggest
+
+if TYPE_CHECKING:
+    from paribus.loggers.learner import ObservedLearner
 
 Steps: TypeAlias = range | frozenset[int]
 Unit = Literal["step", "epoch"]
@@ -29,6 +32,7 @@ class Horizon:
         per_epoch: Steps of one epoch.
         interventions: The steps at which a timed intervention begins or ends; those after `total` are never
             due.
+        epochs: The steps at which epochs end, where those differ in length.
 
     Raises:
         MetricError: A length or a landmark is not a whole number, or too small.
@@ -37,6 +41,7 @@ class Horizon:
     total: int
     per_epoch: int
     interventions: tuple[int, ...] = ()
+    epochs: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "total", _whole("Horizon.total", self.total, least=0))
@@ -60,6 +65,11 @@ class Schedule(ABC):
         """Be due where either schedule is."""
         if not isinstance(other, Schedule):
             return NotImplemented
+        if isinstance(self, FirstWhen) or isinstance(other, FirstWhen):
+            raise MetricError(
+                "first_when: it is united with another schedule, and a metric has one first step only; "
+                "register a second metric for the other schedule"
+            )
         return AnyOf((*_alternatives(self), *_alternatives(other)))
 
 
@@ -85,8 +95,10 @@ class Every(Schedule):
         object.__setattr__(self, "n", _whole("Every", self.n, least=1))
         _one_of("Every", "unit", self.unit, get_args(Unit))
 
-    def steps(self, horizon: Horizon) -> range:
+    def steps(self, horizon: Horizon) -> Steps:
         """List the multiples of `n` steps or epochs."""
+        if self.unit == "epoch" and horizon.epochs:
+            return frozenset((0, *horizon.epochs)[:: self.n])
         stride = self.n * (horizon.per_epoch if self.unit == "epoch" else 1)
         return range(0, horizon.total + 1, stride)
 
@@ -117,6 +129,8 @@ class On(Schedule):
         match self.event:
             case "step":
                 return range(horizon.total + 1)
+            case "epoch" if horizon.epochs:
+                return frozenset(horizon.epochs)
             case "epoch":
                 return range(horizon.per_epoch, horizon.total + 1, horizon.per_epoch)
             case "start":
@@ -191,6 +205,62 @@ class AnyOf(Schedule):
         return frozenset[int]().union(*parts)
 
 
+@final
+@dataclass(frozen=True)
+class FirstWhen(Schedule):
+    """Be due once; see `first_when`.
+
+    Attributes:
+        condition: Tells of a learner whether the time has come.
+        looked: The steps at which it is asked.
+    """
+
+    condition: Callable[[ObservedLearner], Any]
+    looked: Schedule
+
+    def __post_init__(self) -> None:
+        if not callable(self.condition):
+            raise MetricError(
+                f"first_when: got {self.condition!r}, expected a function of the learner; "
+                "write for example first_when(lambda learner: learner.predictions('test').loss < 0.5)"
+            )
+        ahead = [part for part in _alternatives(self.looked) if not _reads_the_past_alone(part)]
+        if ahead:
+            raise MetricError(
+                f"first_when: looked={ahead[0]!r} depends on what comes later in a run, and runs of one past "
+                "would not share the first step; give Every(…), At(…), On('step') or On('epoch')"
+            )
+
+    def steps(self, horizon: Horizon) -> Steps:
+        """List the steps at which the condition is asked."""
+        return self.looked.steps(horizon)
+
+
+def first_when(condition: Callable[[ObservedLearner], Any], looked: Schedule | None = None) -> Schedule:
+    """Be due once in a run: at the first step at which a condition on the learner holds.
+
+    The condition sees the learner at the step, and nothing of what was recorded before: a fork starts from a
+    stored state, and a metric that is added later is evaluated at one, where the past is not at hand. So the
+    step is the same wherever a run is cut, and whenever the metric is added.
+
+    Args:
+        condition: A function of the learner. Its code is part of the metric's identity.
+        looked: The steps at which it is asked, which must not depend on how long a run is; by default the
+            start and the end of each epoch, where the evaluation is shared with the default metrics.
+
+    Example:
+        >>> from paribus.loggers import Logger, register_metric
+        >>> class Arrival(Logger):
+        ...     @register_metric(schedule=first_when(lambda learner: learner.predictions("test").loss < 0.5))
+        ...     def arrived(self, learner):
+        ...         return learner.step
+
+    Raises:
+        MetricError: The condition is no function, or the steps depend on what comes later in a run.
+    """
+    return FirstWhen(condition, On("start") | On("epoch") if looked is None else looked)
+
+
 def log_spaced(k: int) -> Schedule:
     """Be due at `k` steps from 1 to the last, evenly spaced in logarithm and all distinct.
 
@@ -208,6 +278,12 @@ def log_spaced(k: int) -> Schedule:
 
 def _alternatives(schedule: Schedule) -> tuple[Schedule, ...]:
     return schedule.schedules if isinstance(schedule, AnyOf) else (schedule,)
+
+
+def _reads_the_past_alone(schedule: Schedule) -> bool:
+    return isinstance(schedule, Every | At) or (
+        isinstance(schedule, On) and schedule.event in ("step", "start", "epoch")
+    )
 
 
 def _whole(owner: str, value: object, least: int) -> int:

@@ -79,12 +79,14 @@ def flatten(name: str, value: object) -> dict[str, Value]:
     """Name each number of a metric's value.
 
     A scalar (number, bool, 0-d array or tensor) becomes a float, a vector (1-d, or a sequence of scalars) a
-    list of floats, a mapping `name/key` for each of its keys, a `Histogram` `name/counts` and `name/edges`.
-    NaN and infinity are values; an empty mapping records nothing.
+    list of floats, a mapping `name/key` for each of its keys (the empty key: `name` itself), a `Histogram`
+    `name/counts` and `name/edges`. NaN and infinity are values; an empty mapping records nothing.
 
     Example:
         >>> flatten("norm", {"conv1": 1, "fc": {"weight": 2.5}})
         {'norm/conv1': 1.0, 'norm/fc/weight': 2.5}
+        >>> flatten("loss", {"": 2.0, "ce": 1.5})
+        {'loss': 2.0, 'loss/ce': 1.5}
 
     Raises:
         MetricError: The value is of no such kind, or two of its numbers have the same name.
@@ -92,7 +94,7 @@ def flatten(name: str, value: object) -> dict[str, Value]:
     if isinstance(value, Mapping):
         row: dict[str, Value] = {}
         for key, entry in value.items():
-            merge(row, flatten(f"{name}/{key}", entry))
+            merge(row, flatten(f"{name}/{key}" if key != "" else name, entry))
         return row
     if isinstance(value, Histogram):
         return {f"{name}/counts": _vector(name, value.counts), f"{name}/edges": _vector(name, value.edges)}
