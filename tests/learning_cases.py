@@ -13,11 +13,11 @@ from torch import nn
 
 from paribus import Experiment, Logger
 from paribus.datasets import blobs
+from paribus.engine.checkpoint import replay
 from paribus.engine.configuration import Configuration
 from paribus.engine.run import Summary
 from paribus.engine.state import State
-from paribus.engine.training import train
-from paribus.engine.work import Task, Work
+from paribus.engine.work import Work
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights
 from paribus.models import MLP
 
@@ -100,10 +100,7 @@ def trained(work: Work, configuration: Configuration, edges: list[int] | None = 
     """Train a configuration as it is, in one process, without store and plan."""
     state, start = None, 0
     for stop in edges or configuration.edges():
-        task = Task(configuration.key(stop), None, start, stop, configuration, {})
-        state, outcome = train(task, work, state)
-        assert outcome.status == "done", outcome.traceback
-        start = stop
+        state, start = replay(configuration, stop, work, start, state), stop
     assert state is not None
     return state
 

@@ -451,7 +451,7 @@ def test_unknown_names_of_metrics_and_splits_are_told_with_the_nearest(folder: P
 
     exp = experiment(folder, logger=Misspelt(), interventions=InitWeights.make_variations(seed=range(2)))
     summary = run(exp)
-    assert "'tets' is no split (train, test); did you mean 'test'?" in summary.failed[0][1]
+    assert "'tets' is no split (train, test); did you mean 'test'?" in summary.broken[0][1]
     sound = experiment(folder, InitWeights.make_variations(seed=range(2)))
     run(sound)
     for ask in (sound.plot, sound.compare):

@@ -82,7 +82,7 @@ def test_plots_are_written(study: Experiment, tmp_path: Path) -> None:
 
 def test_representations(study: Experiment) -> None:
     assert repr(study).startswith("Experiment(InitWeights × PerturbWeights: 9 learners, store ")
-    assert "<code>" in study._repr_html_()
+    assert study._repr_html_().startswith("<div><b>Experiment(InitWeights × PerturbWeights: 9 learners")
     assert "6 learners and 3 controls: 9 cached, 0 to run" in study._repr_html_()
     assert study[4].key[:8] in repr(study[4])
     assert "InitWeights.seed=1" in repr(study[4])

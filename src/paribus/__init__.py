@@ -9,10 +9,12 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paribus.engine.designs import leave_one_out, one_at_a_time, pairs
+    from paribus.engine.designs import leave_k_out, leave_one_out, one_at_a_time, pairs
     from paribus.engine.executors import Executor, Joblib, Serial
+    from paribus.engine.importance import permutation_importance
     from paribus.errors import ParibusError
-    from paribus.experiment import Experiment, Learner
+    from paribus.experiment import Experiment
+    from paribus.learner import Learner
     from paribus.loggers import Logger, register_metric
     from paribus.store import Store
 
@@ -20,14 +22,16 @@ _HOMES = {
     "Executor": "paribus.engine.executors",
     "Experiment": "paribus.experiment",
     "Joblib": "paribus.engine.executors",
-    "Learner": "paribus.experiment",
+    "Learner": "paribus.learner",
     "Logger": "paribus.loggers",
     "ParibusError": "paribus.errors",
     "Serial": "paribus.engine.executors",
     "Store": "paribus.store",
+    "leave_k_out": "paribus.engine.designs",
     "leave_one_out": "paribus.engine.designs",
     "one_at_a_time": "paribus.engine.designs",
     "pairs": "paribus.engine.designs",
+    "permutation_importance": "paribus.engine.importance",
     "register_metric": "paribus.loggers",
 }
 
@@ -40,9 +44,11 @@ __all__ = [
     "ParibusError",
     "Serial",
     "Store",
+    "leave_k_out",
     "leave_one_out",
     "one_at_a_time",
     "pairs",
+    "permutation_importance",
     "register_metric",
 ]
 

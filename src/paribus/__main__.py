@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from paribus.commands import exchange, listing, upkeep
+from paribus.commands import exchange, listing, upkeep, watch
 from paribus.errors import ParibusError
 
 app = typer.Typer(
@@ -22,6 +22,7 @@ app.command("ls")(listing.ls)
 app.command("show")(listing.show)
 app.command("why")(listing.why)
 app.command("stats")(listing.show_stats)
+app.command("watch")(watch.watch)
 app.command("verify")(upkeep.verify_store)
 app.command("gc")(upkeep.collect)
 app.command("pin")(upkeep.pin)

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property, partial
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 
-from paribus.analysis import Factor, Table, compare
-from paribus.engine.checkpoint import Checkpoint, Replayer
-from paribus.engine.configuration import Configuration, Data, Resolver, base_configuration
-from paribus.engine.data import load, named_splits, sample_of
-from paribus.engine.designs import Cell, expand, read
+from paribus import analysis, markup
+from paribus.analysis import Factor, Table
+from paribus.engine.certification import certify_architectures
+from paribus.engine.checkpoint import Replayer
+from paribus.engine.collection import collection_paused
+from paribus.engine.configuration import Data, base_configuration
+from paribus.engine.controls import with_controls
+from paribus.engine.designs import expand, read
 from paribus.engine.executors import Executor, choose_executor
 from paribus.engine.explain import Explanation, explain
-from paribus.engine.frames import History, histories, printed, results_frame, tidy_frame
+from paribus.engine.frames import (
+    History,
+    histories,
+    with_pairs,
+)
+from paribus.engine.gathering import gathered
 from paribus.engine.inspection import check_unchanged, try_first_step, uncovered
 from paribus.engine.journal import Journal
+from paribus.engine.known import Known
 from paribus.engine.ledger import read_parts, stops_by_family
+from paribus.engine.loading import columns_of, load, named_splits, sample_of
 from paribus.engine.model import read_model, torch_dtype
 from paribus.engine.objective import choose
 from paribus.engine.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.plan import Plan
+from paribus.engine.preparation import Outline, count_samples
 from paribus.engine.progress import metered
 from paribus.engine.reading import (
     check_optimizers,
@@ -36,20 +47,27 @@ from paribus.engine.reading import (
     read_logger,
     read_training,
 )
+from paribus.engine.rehearsal import rehearse
+from paribus.engine.resolver import Resolver
 from paribus.engine.retention import Keep, check_keep, retain
 from paribus.engine.run import Session, Summary, execute, summarise
+from paribus.engine.trial import try_interventions
 from paribus.engine.work import Work
-from paribus.errors import AnalysisError, suggest
+from paribus.evidence import Evidence, Kind, environments, factors_of
 from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.designs import Design
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
+from paribus.learner import Learner
 from paribus.loggers import Logger, Schedule
 from paribus.store import Record, Store
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from paribus.interventions.sites import DataIntervention
+    from paribus.loggers.sinks import Sink
     from paribus.plotting import Figure
+    from paribus.plotting.drawing import Drawing
 
 _DEFAULT_OPTIMIZER = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
 _DEFAULT_EPOCHS = 5
@@ -69,9 +87,10 @@ class Experiment:
         batch_size: Samples per step.
         steps: Length of a run in steps; give this or ``epochs``.
         epochs: Length of a run in epochs; 5 where neither is given.
-        loss: ``"cross_entropy"``, ``"mse"``, or a function or module of ``(outputs, targets)``; by default
-            the targets decide: integers are classes.
-        objective: Instead of a loss: a function of ``(model, batch)`` that returns a scalar.
+        loss: ``"cross_entropy"``, ``"mse"``, or a function or module of ``(outputs, targets)``; a mapping of
+            them is a sum of named terms; by default the targets decide: integers are classes.
+        objective: Instead of a loss: a function of ``(model, batch)`` that returns a scalar, or a mapping of
+            named terms that are summed.
         schedule: Factor on the learning rate: ``Cosine()``, ``StepDecay(every=…)``, a function.
         seed: Seed of every stream of random draws, where no intervention sets another.
         weights: ``"draw"``: initial weights come from the ``init`` stream; ``"keep"``: from the model given.
@@ -149,7 +168,9 @@ class Experiment:
             numerics=Numerics(device, dtype, threads),
             budget=budget,
         )
-        self.cells = distinct(expand(read(interventions), base, Resolver()))
+        design, resolver = read(interventions), Resolver(self._count_samples)
+        cells = expand(design, base, resolver)
+        self.cells = distinct(with_controls(cells, design, base, resolver))
         self.store = Store.open(store or os.environ.get("PARIBUS_STORE") or ".paribus")
         metrics = self.logger.metrics()
         self._session = Session(
@@ -197,12 +218,14 @@ class Experiment:
         Args:
             executor: ``"serial"``, ``"joblib"``, or an executor. The bits do not depend on it.
             workers: Processes of the executor; ``None``: one per core.
-            plot: Whether curves of every metric are drawn into ``figures``, as PNG and CSV.
+            plot: Whether the default figures (`Evidence.figures`) are drawn: in a notebook in place while the
+                run goes on, elsewhere into ``figures`` at its end, as PNG and CSV.
             figures: Folder of the figures.
             save_every: Seconds after which the progress of a long segment is saved.
             keep: States that stay on disk after the run: ``"all"``, ``"ends"`` of learners, or as many as fit
                 into a number of bytes; a state that was dropped is replayed when it is asked for.
-            progress: Whether a progress bar, and the summary at the end, are shown.
+            progress: Whether a line with the progress (in a log, one every ten seconds), and the summary at
+                the end, are shown.
 
         Raises:
             ConfigurationError: The executor is unknown, or a loss cannot be minimised.
@@ -215,24 +238,25 @@ class Experiment:
         plan, records = self._session.sound_plan()
         after = plan
         outcomes: list[Any] = []
+        drawing = self._drawing(Path(figures)) if plot else None
         tasks = plan.tasks()
         if tasks:
             self._check_before_training()
             journal = Journal.open(self.store, self.work, tasks, save_every)
-            with metered(plan, shown=progress) as meter:
-                outcomes = execute(
-                    tasks, plan.states, journal, self.work, chosen, meter.advance, meter.settled
-                )
+            with metered(plan, self.store.path, shown=progress) as meter:
+                settled = [meter.settled] if drawing is None else [meter.settled, drawing.settled]
+                outcomes = execute(tasks, plan.states, journal, self.work, chosen, meter.reached, settled)
             after, records = self._session.plan()
         computed = self._compute_pairs(after, records)
         retain(after, self.store, keep)
         if self.store.writable:
             self.store.touch(segment.key for segment in after.segments)
-        known = self._histories(after, records)
-        diverged = sum(history.status == "diverged" for history in known)
+            self.store.touch(pair.key for pair in self._session.pairs)
+        ends = histories(self.cells, after, Known(records))
+        diverged = sum(history.status == "diverged" for history in ends)
         summary = summarise(plan, after, outcomes, computed, diverged, began)
-        if plot:
-            summary = replace(summary, files=self._draw(Path(figures)))
+        if drawing is not None:
+            summary = replace(summary, files=drawing.finish())
         if progress:
             print(summary)
         return summary
@@ -255,7 +279,8 @@ class Experiment:
             StoreError: The store cannot be read.
         """
         configuration = self[index].configuration
-        records = {record.key: record for record in self.store.scan() if record.status != "failed"}
+        segments = (record for record in self.store.scan() if record.kind == "segment")
+        records = {record.key: record for record in segments if record.status != "failed"}
         return explain(
             configuration.key(),
             configuration.manifest(configuration.total),
@@ -264,53 +289,116 @@ class Experiment:
             lambda key: read_parts(self.store, records[key]),
         )
 
+    @collection_paused()
+    def evidence(self) -> Evidence:
+        """Gather what the store holds of the learners now, for several tables and figures of one state."""
+        plan, records = self._session.plan()
+        trained_in = partial(environments, plan, records)
+        return Evidence(self.cells, *self._read(plan, records), trained_in, self.pairs)
+
     def frame(self) -> pl.DataFrame:
         """Return one row per learner and recorded step: levels as typed columns, metrics as columns."""
-        return tidy_frame(self.cells, self._known()[1])
+        return self.evidence().frame
 
     def results(self) -> pl.DataFrame:
         """Return one row per learner: status, levels, and the scalar metrics at the last step."""
-        return results_frame(self.cells, self._known()[1])
+        return self.evidence().results
 
     def pairs(self) -> pl.DataFrame:
         """Return one row per value of the pair metrics: metric, learner, other, step, name, value."""
         pairs = self._session.pairs
         return pair_frame(pairs, self.store.records(pair.key for pair in pairs))
 
+    def to(self, sink: str | Sink, where: str | Path = "", **options: Any) -> None:
+        """Write configurations and metrics to where another program shows them; twice makes no duplicates.
+
+        Args:
+            sink: ``"csv"``, ``"tensorboard"``, ``"mlflow"``, ``"wandb"``, or a sink itself.
+            where: Its folder; for MLflow, a tracking address too.
+            **options: What the sink takes: see `paribus.loggers.sinks`.
+
+        Raises:
+            ConfigurationError: The sink is unknown, or its package is not installed.
+        """
+        from paribus.loggers.sinks import choose_sink, learner_runs
+
+        levels = [column for factor in self.factors for column in factor.columns]
+        each = (cell.configuration for cell in self.cells)
+        documents = [json.loads(configuration.manifest(configuration.total)) for configuration in each]
+        choose_sink(sink, where, options).write(learner_runs(self.frame(), levels, documents))
+
     def compare(self, metric: str, **options: Any) -> Table:
         """Compare each treatment with its control, all seeds equal.
 
         Args:
-            metric: Name of a scalar metric, as in ``"test/accuracy"``.
-            **options: See `paribus.analysis.compare`: ``better``, ``margin``, ``confidence``, ``labels``.
+            metric: Name of a scalar metric, as in ``"test/accuracy"``, at the last step.
+            **options: See `paribus.analysis.compare`: ``better``, ``margin``, ``confidence``, ``labels``,
+                ``allow_adaptive``; and ``best_by``, a validation metric: each learner counts at the step
+                where that was best.
 
         Raises:
             AnalysisError: Nothing can be compared.
         """
-        results = self.results()
-        self._check_metric(metric, results.columns)
-        return compare(results, metric, self.factors, **options)
+        return self.evidence().table(analysis.compare, metric, **options)
 
-    def plot(self, metric: str = "test/loss", **options: Any) -> Figure:
-        """Draw a metric over training: means with bands over replicates, windows shaded, control black.
+    def leave_one_out(self, metric: str, *, pairs: bool = False, **options: Any) -> Table:
+        """Rank the parts of a whole by what it costs to change each, or with `pairs` two, others in place.
+
+        Options are those of `paribus.analysis.leave_one_out` or `pairs_removed`, and ``best_by``.
+        """
+        make = analysis.pairs_removed if pairs else analysis.leave_one_out
+        return self.evidence().table(make, metric, **options)
+
+    def anova(self, metric: str, **options: Any) -> Table:
+        """Split the variation of a metric among treatments, their interactions and the seeds.
+
+        Options are those of `paribus.analysis.anova`, and ``best_by``.
+        """
+        return self.evidence().table(analysis.anova, metric, **options)
+
+    def variance(self, metric: str, **options: Any) -> Table:
+        """Estimate what share of the variance between replicates each seed has.
+
+        Options are those of `paribus.analysis.variance`, and ``best_by``.
+        """
+        return self.evidence().table(analysis.variance, metric, **options)
+
+    def tuned(self, metric: str, *, over: Sequence[str], by: str, **options: Any) -> Table:
+        """Report `metric` at the levels of `over` that `by`, a validation metric, chose in each condition.
+
+        Options are those of `paribus.analysis.tuned`.
+        """
+        return self.evidence().table(analysis.tuned, metric, over=over, by=by, **options)
+
+    def aggregate(self, metric: str, *, task: str, **options: Any) -> Table:
+        """Summarise each condition over the tasks of column `task` by the interquartile mean.
+
+        Options are those of `paribus.analysis.aggregate`, which also takes joined frames of several
+        experiments.
+        """
+        return self.evidence().table(analysis.aggregate, metric, task=task, **options)
+
+    def plot(self, metric: str = "test/loss", kind: Kind = "curves", **options: Any) -> Figure:
+        """Draw a figure, with its tidy table and its caption.
 
         Args:
-            metric: Name of a scalar metric.
-            **options: See `paribus.plotting.curves`: ``x``, ``hue``, ``labels``, ``scale``, ``width``.
+            metric: Name of a scalar metric; for ``kind="pairs"``, of a value in the column ``name`` of
+                ``exp.pairs()``.
+            kind: ``"curves"`` over training, ``"effects"`` (the forest plot of `compare`), ``"slice"``,
+                ``"interaction"``, ``"importance"``, ``"pairs"``, ``"profile"``, ``"variance"``,
+                ``"parallel"`` or ``"ridge"``.
+            **options: What the function of that name in `paribus.plotting` takes (``labels``, ``width``, …),
+                and what the table takes that it draws.
 
         Raises:
-            AnalysisError: No learner recorded the metric.
+            AnalysisError: No learner recorded the metric, or the design does not allow the figure.
         """
-        from paribus.plotting import curves
-
-        frame = self.frame()
-        self._check_metric(metric, frame.columns)
-        return curves(frame, metric, self.factors, **options)
+        return self.evidence().plot(metric, kind, **options)
 
     @property
     def factors(self) -> list[Factor]:
         """The factors of the grid: which columns are treatments, which are seeds, and the control."""
-        return _factors(self.cells)
+        return factors_of(self.cells)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -318,10 +406,10 @@ class Experiment:
     def __getitem__(self, index: int) -> Learner:
         if not -len(self) <= index < len(self):
             raise IndexError(f"Experiment: there is no learner {index}; expected 0 to {len(self) - 1}")
-        return Learner(self, index % len(self))
+        return self._learner(index % len(self))
 
     def __iter__(self) -> Iterator[Learner]:
-        return (Learner(self, index) for index in range(len(self)))
+        return map(self._learner, range(len(self)))
 
     def __repr__(self) -> str:
         factors = " × ".join(factor.name for factor in self.factors)
@@ -329,7 +417,17 @@ class Experiment:
         return f"Experiment({factors or 'no interventions'}: {len(self)} learners, store {where!r})"
 
     def _repr_html_(self) -> str:
-        return f"<p><code>{escape(repr(self))}</code></p>{self.plan()._repr_html_()}"
+        return markup.titled(repr(self), self.plan()._repr_html_())
+
+    def _learner(self, index: int) -> Learner:
+        return Learner(index, self.cells[index], self.evidence, self._present_replayer, lambda: self.work)
+
+    def _present_replayer(self) -> Replayer:
+        return self._replayer(*self._session.plan())
+
+    def _count_samples(self, changes: tuple[DataIntervention, ...]) -> int:
+        outlines = {name: Outline(data, columns_of(data)) for name, data in self._datasets.items()}
+        return count_samples(changes, outlines, lambda: self.work.splits)
 
     def _data_fingerprint(self) -> Fingerprint:
         return fingerprint(self._datasets, name="data")
@@ -342,15 +440,18 @@ class Experiment:
         check_unchanged(self.cells[0].configuration, self._data_fingerprint())
         check_optimizers(self.cells)
         try_first_step(self.work, self.cells[0].configuration, self.store)
+        certify_architectures(self.work, (cell.configuration for cell in self.cells))
+        try_interventions(self.work, (cell.configuration for cell in self.cells))
+        rehearse(self.work, (cell.configuration for cell in self.cells))
 
-    def _known(self) -> tuple[Plan, list[History]]:
-        plan, records = self._session.plan()
-        return plan, self._histories(plan, records)
-
-    def _histories(self, plan: Plan, records: Mapping[str, Record]) -> list[History]:
-        pairs = self._session.pairs
-        extra = control_rows(pairs, self.store.records(pair.key for pair in pairs))
-        return histories(self.cells, plan, records, self._session.digests, extra)
+    def _read(self, plan: Plan, records: Mapping[str, Record]) -> tuple[list[History], pl.DataFrame]:
+        """Read how each learner ended, and what was recorded."""
+        known, pairs = Known(records), self._session.pairs
+        recorded = gathered(
+            self._session.configurations, plan, known, self._session.digests, self._session.once
+        )
+        values = control_rows(pairs, self.store.records(pair.key for pair in pairs))
+        return histories(self.cells, plan, known), with_pairs(recorded, values)
 
     def _compute_pairs(self, plan: Plan, records: Mapping[str, Record]) -> Computed:
         missing = self._session.missing_pairs(plan, records)
@@ -361,115 +462,7 @@ class Experiment:
     def _replayer(self, plan: Plan, records: Mapping[str, Record]) -> Replayer:
         return Replayer(self.work, self.store, plan.states, stops_by_family(records))
 
-    def _metrics(self, columns: Sequence[str]) -> list[str]:
-        levels = {column for factor in self.factors for column in factor.columns}
-        return [name for name in columns if name not in _NO_METRIC and name not in levels]
+    def _drawing(self, folder: Path) -> Drawing:
+        from paribus.plotting.drawing import choose_drawing
 
-    def _check_metric(self, metric: str, columns: Sequence[str]) -> None:
-        known = self._metrics(columns)
-        if metric not in known:
-            raise AnalysisError(
-                f"{metric!r} was not recorded {suggest(metric, known)}; run the experiment, or name another"
-            )
-
-    def _draw(self, folder: Path) -> tuple[str, ...]:
-        from paribus.plotting import curves
-
-        frame, files = self.frame(), []
-        for metric in (name for name in self._metrics(frame.columns) if frame.schema[name].is_float()):
-            stem = folder / metric.replace("/", "-")
-            figure = curves(frame, metric, self.factors)
-            files += [str(path) for path in figure.save(stem, formats=("png", "csv"))]
-        return tuple(files)
-
-
-@final
-@dataclass(frozen=True, eq=False)
-class Learner:
-    """One cell of an experiment.
-
-    Attributes:
-        experiment: The experiment it belongs to.
-        index: Its place in the grid.
-    """
-
-    experiment: Experiment
-    index: int
-
-    @property
-    def cell(self) -> Cell:
-        """Its levels and its configuration."""
-        return self.experiment.cells[self.index]
-
-    @property
-    def configuration(self) -> Configuration:
-        """Everything that decides its bits."""
-        return self.cell.configuration
-
-    @property
-    def key(self) -> str:
-        """The hash of its configuration, 32 hex digits."""
-        return self.configuration.key()
-
-    @property
-    def levels(self) -> dict[str, object]:
-        """Its levels by column name."""
-        return {name: value for level in self.cell.levels for name, value in printed(level).items()}
-
-    @property
-    def history(self) -> History:
-        """Its status and what was recorded."""
-        return self.experiment._known()[1][self.index]
-
-    @property
-    def status(self) -> str:
-        """``done``, ``diverged``, ``failed`` or ``missing``."""
-        return self.history.status
-
-    def frame(self) -> pl.DataFrame:
-        """Return one row per recorded step."""
-        return tidy_frame([self.cell], [self.history]).drop("learner")
-
-    def checkpoint(self, step: int | None = None) -> Checkpoint:
-        """Return model, optimizer and step; a state that was not stored is replayed from the nearest one.
-
-        Args:
-            step: Optimizer steps taken; ``None``: the last.
-
-        Raises:
-            ConfigurationError: The step is not on this run.
-            ExecutionError: The run diverged or failed before the step.
-        """
-        replayer = self.experiment._replayer(*self.experiment._session.plan())
-        return replayer.at(self.configuration, self.configuration.total if step is None else step)
-
-    def __repr__(self) -> str:
-        levels = ", ".join(f"{name}={value!r}" for name, value in self.levels.items())
-        return f"Learner({self.index}, {self.key[:8]}, {self.status}: {levels or 'no change'})"
-
-    def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><th>{escape(n)}</th><td>{escape(repr(v))}</td></tr>" for n, v in self.levels.items()
-        )
-        return f"<p>learner {self.index} <code>{self.key}</code>, {self.status}</p><table>{rows}</table>"
-
-
-_NO_METRIC = frozenset({"learner", "key", "status", "step", "epoch"})
-
-
-def _factors(cells: Sequence[Cell]) -> list[Factor]:
-    treatments: dict[str, dict[str, None]] = {}
-    replicates: dict[str, dict[str, None]] = {}
-    controls: dict[str, Mapping[str, object]] = {}
-    for cell in cells:
-        for level in cell.levels:
-            seeds = {f"{level.factor}.{name}" for name in level.intervention.replicates}
-            values = printed(level)
-            treatments.setdefault(level.factor, {}).update({n: None for n in values if n not in seeds})
-            replicates.setdefault(level.factor, {}).update({n: None for n in values if n in seeds})
-            if level.control:
-                controls[level.factor] = {n: v for n, v in values.items() if n not in seeds}
-    return [
-        Factor(name, tuple(treatments[name]), tuple(replicates[name]), controls.get(name))
-        for name in treatments
-    ]
+        return choose_drawing(lambda: self.evidence().figures(), folder)

@@ -16,11 +16,13 @@ from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from learning_cases import POINTS, experiment, run, states
-from paribus.engine.data import InMemory, Streamed, load, named_splits, order
+from paribus.engine.course import Course, Phase, order
+from paribus.engine.data import InMemory, Streamed
+from paribus.engine.loading import load, named_splits
 from paribus.engine.nested import map_tensors, tensors_of
 from paribus.errors import DataError
 from paribus.identity import generator
-from paribus.interventions.settings import Seeds
+from paribus.interventions import AblateFeatures, Slices, SubsetSamples
 
 GB = 2**30
 Pair = namedtuple("Pair", "inputs targets")
@@ -68,7 +70,7 @@ class Noisy(Points):
 
 
 def batches(source: Any, size: int = 8, start: int = 0, stop: int = 7) -> list[Any]:
-    return list(source.training(Seeds.all_equal(3), size, start, stop))
+    return list(source.training(Course(source.samples, (Phase(0, 3, 3, size),)), start, stop))
 
 
 def same(one: list[Any], other: list[Any]) -> bool:
@@ -138,6 +140,15 @@ def test_an_augmented_sample_is_a_function_of_seed_epoch_and_place() -> None:
     assert same(list(source.evaluation()), list(source.evaluation()))
 
 
+def test_augmentation_follows_its_seed_from_a_step_on() -> None:
+    source = load("train", Noisy("torch"), memory=GB, workers=0)
+    course = Course(source.samples, (Phase(0, 3, 3, 8), Phase(2, 3, 4, 8)))
+    found, before = list(source.training(course, 0, 7)), batches(source)
+    assert same(found[:2], before[:2])
+    assert not any(same([one], [other]) for one, other in zip(found[2:], before[2:], strict=True))
+    assert same(list(source.training(course, 3, 7)), found[3:])
+
+
 def test_a_data_set_with_a_generator_of_its_own_is_refused(folder: Path) -> None:
     """Its samples depend on how often it was read: no seed can make them a function of the step."""
 
@@ -165,6 +176,17 @@ def test_augmentation_gives_the_same_bits_with_any_number_of_loaders(tmp_path: P
         found.append((states(exp), exp.frame()))
     assert found[0][0] == found[1][0]
     assert found[0][1].equals(found[1][1])
+
+
+def test_what_is_ablated_of_streamed_data_is_the_same_with_any_number_of_loaders(tmp_path: Path) -> None:
+    found = []
+    for loaders in (0, 2):
+        data = {"train": Noisy("torch"), "test": Points()}
+        design = [SubsetSamples(0.8), AblateFeatures(Slices((0, 2)), "permute"), AblateFeatures(Slices(1))]
+        exp = experiment(tmp_path / str(loaders), design, dataset=data, loaders=loaders, steps=3)
+        assert not run(exp).failed
+        found.append((states(exp), exp.frame().to_dicts()))
+    assert found[0] == found[1]
 
 
 def test_streaming_runs_no_code_that_the_key_misses(folder: Path) -> None:

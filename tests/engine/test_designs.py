@@ -94,7 +94,7 @@ def test_classic_designs(folder: Path) -> None:
     assert keys(one)[0] == base, "the control comes first"
     assert [list(row) for row in rows(one)] == [
         [],
-        ["PerturbWeights.epsilon", "PerturbWeights.seed", "PerturbWeights.step"],
+        [f"PerturbWeights.{name}" for name in ("epsilon", "seed", "step", "layers", "sphere")],
         ["SetOptimizer.momentum"],
         ["SetHyperparameter.weight_decay"],
     ]

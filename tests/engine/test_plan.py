@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from learning_cases import QUIET, FailsFrom, experiment, forked, run
 from paribus import Logger, register_metric
+from paribus.engine.known import Known
 from paribus.engine.plan import grow, make_plan
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights, SetOptimizer
 from paribus.loggers import Every
@@ -44,9 +45,9 @@ def test_a_plan_of_a_function_of_values(folder: Path) -> None:
     cells = experiment(folder, forked()).cells
     configurations = [cell.configuration for cell in cells]
     kept = copy.copy(configurations)
-    plan = make_plan(configurations, [], {}, {})
+    plan = make_plan(configurations, [], Known({}))
     assert configurations == kept
-    assert plan == make_plan(configurations, [], {}, {})
+    assert plan == make_plan(configurations, [], Known({}))
 
 
 def test_an_empty_store_is_all_to_run(folder: Path) -> None:

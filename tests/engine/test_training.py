@@ -21,6 +21,7 @@ from paribus.identity import derive_seed, generator
 from paribus.interventions import (
     Cosine,
     InitWeights,
+    LearnerState,
     PerturbHyperparameter,
     PerturbMomentum,
     PerturbWeights,
@@ -101,7 +102,8 @@ def test_noise_in_the_middle_is_added_just_before_the_step(folder: Path) -> None
     def each(step: int, optimizer: Any, model: Any) -> None:
         if step == 3:
             with torch.no_grad():
-                PerturbWeights(epsilon=0.1, step=3, seed=5).edit(dict(model.named_parameters()))
+                own = LearnerState(dict(model.named_parameters()))
+                PerturbWeights(epsilon=0.1, step=3, seed=5).change(own, ())
 
     assert equal(final(exp), by_hand(model, sgd(model), each=each))
     untouched = experiment(folder)

@@ -13,7 +13,14 @@ from paribus.interventions import InitWeights, WeightsIntervention
 from paribus.models import MLP
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "CONTRIBUTING.md", "docs/architecture.md")
+PAGES = (
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/features.md",
+    "docs/interventions.md",
+    "docs/logging.md",
+)
 
 
 @pytest.fixture
@@ -46,7 +53,7 @@ def test_the_tests_that_the_architecture_names_exist() -> None:
 @pytest.mark.parametrize("names", ["README.md"], indirect=True)
 def test_the_readmes_study_runs(names: dict[str, Any], tmp_path: Path) -> None:
     assert set(names["exp"].results()["status"]) == {"done"}
-    assert (tmp_path / "figures" / "test-loss.png").exists()
+    assert (tmp_path / "figures" / "curves-test-loss.png").exists()
     assert (tmp_path / "loss.csv").exists()
 
 
@@ -70,3 +77,21 @@ def test_what_contributing_shows_how_to_add_works(names: dict[str, Any], tmp_pat
     assert exp.frame().equals(reference.frame())
     assert exp.frame()["weight_norm/fc1.weight"].null_count() == 0
     assert exp.frame()["test/confidence"].is_between(0.1, 1.0).all()
+
+
+@pytest.mark.parametrize("names", ["docs/logging.md"], indirect=True)
+def test_what_the_page_on_logging_shows_works(names: dict[str, Any], tmp_path: Path) -> None:
+    frame = names["exp"].frame()
+    recorded = ("norms/fc1.weight", "weights/counts", "train/confidence", "test/errors", "arrived")
+    assert all(frame[name].count() > 0 for name in recorded)
+    assert (tmp_path / "out" / "csv" / "metrics.csv").exists()
+    assert list((tmp_path / "out" / "tensorboard").glob("*/*tfevents*"))
+
+
+@pytest.mark.parametrize("names", ["docs/features.md"], indirect=True)
+def test_what_the_page_on_features_shows_works(names: dict[str, Any], tmp_path: Path) -> None:
+    assert set(names["exp"].results()["status"]) == {"done"}
+    kept = names["KeepEvery"].make_variations(stride=(1, 3))
+    exp = Experiment(MLP(inputs=64), digits(size=8), kept, steps=1, store=tmp_path / "kept")
+    assert [learner.configuration.samples for learner in exp] == [1437, 479]
+    assert not exp.run(progress=False).failed

@@ -188,3 +188,17 @@ def test_quickstart_trains_once_and_draws(
         assert f"figures/{name}.png" in told
         assert (tmp_path / "figures" / f"{name}.png").stat().st_size > 0
         assert (tmp_path / "figures" / f"{name}.csv").stat().st_size > 0
+
+
+def test_loco_finds_what_was_planted(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    names = run("loco.py", "--seeds=2", "--epochs=3")
+    told = capsys.readouterr().out
+    assert "28 learners: 0 cached, 28 to run" in told
+    effects = names["exp"].compare("test/loss").frame
+    worst = effects.sort("difference", descending=True).row(0, named=True)
+    assert worst["AblateFeatures.features"] == "sex"
+    used = names["used"].group_by("feature").agg(loss=names["pl"].col("loss_increase").mean())
+    assert used.sort("loss", descending=True)["feature"][0] == "sex"
+    assert told.count("in_features=6, out_features=64") == 3, "the base and the two printed models"
+    assert "(4): Linear(in_features=64, out_features=32" in told
+    assert "(6): Linear(in_features=64, out_features=2" in told

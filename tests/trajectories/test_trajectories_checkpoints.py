@@ -11,7 +11,7 @@ import torch
 from trajectory_cases import equal
 
 from learning_cases import QUIET, Stochastic, experiment, run, states, trained
-from paribus import Experiment
+from paribus import Experiment, Logger, register_metric
 from paribus.errors import ConfigurationError, ExecutionError
 from paribus.interventions import Cosine, PerturbMomentum, PerturbWeights, SetOptimizer, StepDecay
 from paribus.loggers import Every, On, log_spaced
@@ -77,11 +77,31 @@ def test_a_checkpoint_at_each_step_is_the_state_of_a_run_in_one_piece(checkpoint
         assert equal(found, state)
         for name, tensor in state.tensors.items():
             if name.startswith("optimizer/"):
-                _, index, entry = name.split("/")
-                parameter = found.optimizer.param_groups[0]["params"][int(index)]
+                _, of, entry = name.split("/")
+                parameter = found.model.get_parameter(of)
                 assert torch.equal(found.optimizer.state[parameter][entry], tensor)
     start = exp[0].checkpoint(0)
     assert (start.step, len(start.optimizer.state)) == (0, 0)
+
+
+class Start(Logger):
+    @register_metric(on="start")
+    def weights(self, learner: Any) -> torch.Tensor:
+        return torch.nn.utils.parameters_to_vector(learner.model.parameters())
+
+
+@pytest.mark.parametrize("weights", ["draw", "keep"])
+@pytest.mark.parametrize("keep", ["all", "ends", 0])
+def test_the_start_is_drawn_again_to_the_bit(weights: Any, keep: Any, folder: Path) -> None:
+    """Also where an intervention acts at step 0, and whatever states are kept."""
+    noise = PerturbWeights.make_variations(epsilon=(0.1, 0.2), step=0)
+    exp = experiment(folder, noise, weights=weights, logger=Start(defaults=False))
+    run(exp, keep=keep)
+    for learner in exp:
+        (recorded,) = learner.frame()["weights"].drop_nulls().to_list()
+        found = learner.checkpoint(0)
+        assert torch.nn.utils.parameters_to_vector(found.model.parameters()).tolist() == list(recorded)
+        assert found.optimizer.state == {}
 
 
 def test_a_checkpoint_is_the_callers_own(folder: Path) -> None:

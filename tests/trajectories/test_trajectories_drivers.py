@@ -149,6 +149,20 @@ def test_the_claim_of_a_process_that_died_is_taken_over_at_once(
     assert exp.store.claims.live() == {}
 
 
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="a system without /proc")
+def test_a_dead_process_that_its_parent_has_not_reaped_bars_nobody(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, neighbour: subprocess.Popen[bytes]
+) -> None:
+    exp = experiment(folder)
+    claimed(exp, socket.gethostname(), neighbour.pid)
+    neighbour.kill()
+    os.waitid(os.P_PID, neighbour.pid, os.WEXITED | os.WNOWAIT)
+    os.kill(neighbour.pid, 0)  # it still has its number
+    waits = on_waiting(monkeypatch)
+    assert run(exp).steps_trained == 6
+    assert waits == []
+
+
 def test_whoever_takes_over_goes_on_from_the_progress_of_the_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbour: subprocess.Popen[bytes]
 ) -> None:

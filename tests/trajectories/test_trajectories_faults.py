@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import resource
@@ -19,6 +20,7 @@ from trajectory_cases import (
     TESTS,
     Progress,
     finishes,
+    fork_workers,
     forked_driver,
     results,
     script,
@@ -29,14 +31,16 @@ from trajectory_cases import (
 from learning_cases import experiment, run, states
 from paribus import Experiment
 from paribus.engine import training
+from paribus.engine.executors import joblib
 from paribus.errors import CorruptObjectError, StoreError
+from paribus.interventions import InitWeights
 from paribus.models import MLP
 from paribus.store import Retention, Store, gc, verify
 
 sys.path.insert(0, str(TESTS / "store"))
 from store_cases import mounted, read_only
 
-forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+forks = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning", "ignore:.*start method:UserWarning")
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +103,44 @@ def test_a_quota_ends_a_run_with_its_reason(folder: Path) -> None:
     assert run(exp).steps_trained == 6
 
 
+def run_workers_under_a_quota(store: Path, alive: Path, told: Any) -> None:
+    fork_workers(alive)
+    train = joblib._train
+
+    @functools.wraps(train)
+    def limited(*arguments: Any) -> Any:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+        return train(*arguments)
+
+    joblib._train = limited
+    try:
+        run(large(store), "joblib", workers=2)
+    except StoreError as error:
+        told.send(str(error))
+
+
+def large(store: Path) -> Experiment:
+    """Two learners, each with a state of more than 200,000 bytes."""
+    return experiment(store, InitWeights.make_variations(seed=range(2)), model=MLP(4, (8000,), 3))
+
+
+@forks
+def test_a_disk_that_fills_under_a_worker_of_joblib(tmp_path: Path) -> None:
+    """Only the workers can write no more; the driver could, and says why it ends."""
+    here, there = get_context("fork").Pipe(duplex=False)
+    with watched(tmp_path / "alive") as are_gone:
+        driver = forked_driver(run_workers_under_a_quota, tmp_path / "store", tmp_path / "alive", there)
+        assert "could not be written: File too large; free space" in here.recv()
+        driver.join()
+        assert are_gone()
+    assert driver.exitcode == 0
+    exp = large(tmp_path / "store")
+    assert (verify(exp.store).sound, verify(exp.store).leftovers) == (True, 0)
+    assert [learner.status for learner in exp] == ["missing"] * 2, "no learner is to blame"
+    assert exp.store.claims.live() == {}
+    assert run(exp).steps_trained == 12
+
+
 # --- a store that cannot be used ----------------------------------------------------------------------------
 
 
@@ -126,9 +168,10 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(folder: Path) -> N
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
-# --- SIGTERM --------------------------------------------------------------------------------
+# --- SIGTERM and Ctrl-C --------------------------------------------------------------------------------
 
 
+TERMINATED = "paribus: terminated; the store keeps what was finished, and the next run goes on"
 ENDLESS = """
 if __name__ == "__main__":
     drive_endlessly(Path(args[0]), args[1], "joblib")
@@ -166,15 +209,52 @@ def test_sigterm_ends_the_workers_of_joblib(tmp_path: Path) -> None:
     ended_in_order(tmp_path, driver.returncode, told)
 
 
+def drive_group(store: Path, told: str, alive: Path, output: Path) -> None:
+    os.setsid()  # a process group of its own, as a shell gives to what it starts
+    fork_workers(alive)
+    sys.stdout = sys.stderr = output.open("w", buffering=1)
+    experiment(store, steps=10**9, logger=Progress(told)).run("joblib", workers=2, save_every=0.0)
+
+
+@forks
+@pytest.mark.parametrize(
+    ("number", "status", "said"),
+    [
+        (signal.SIGTERM, 128 + signal.SIGTERM, TERMINATED),
+        (signal.SIGINT, 1, "interrupted: what was finished is stored, and the next run goes on from it"),
+    ],
+    ids=["SIGTERM", "Ctrl-C"],
+)
+def test_a_signal_to_a_driver_and_its_workers_at_once(
+    number: int, status: int, said: str, tmp_path: Path
+) -> None:
+    """Ctrl-C goes to the whole process group."""
+    os.mkfifo(tmp_path / "told")
+    with watched(tmp_path / "alive") as are_gone:
+        arguments = tmp_path / "store", str(tmp_path / "told"), tmp_path / "alive", tmp_path / "output"
+        driver = forked_driver(drive_group, *arguments)
+        await_training(tmp_path)
+        os.killpg(driver.pid or 0, number)
+        driver.join()
+        assert are_gone()
+    ended_in_order(tmp_path, driver.exitcode, (tmp_path / "output").read_text(), status, said)
+
+
 def await_training(folder: Path) -> None:
     pipe = os.open(folder / "told", os.O_RDWR)  # for writing too: opening never waits
     assert select.select([pipe], [], [], 60)[0], "the driver did not begin to train"
     os.close(pipe)
 
 
-def ended_in_order(folder: Path, status: int | None, told: str) -> None:
-    assert status == 128 + signal.SIGTERM, told
-    assert "paribus: terminated; the store keeps what was finished, and the next run goes on" in told
+def ended_in_order(
+    folder: Path,
+    status: int | None,
+    told: str,
+    expected: int = 128 + signal.SIGTERM,
+    said: str = TERMINATED,
+) -> None:
+    assert status == expected, told
+    assert said in told
     store = Store.open(folder / "store")
     assert store.claims.live() == {}
     assert verify(store).sound
@@ -197,6 +277,24 @@ def test_a_handler_of_the_callers_own_stays(folder: Path) -> None:
         signal.signal(signal.SIGTERM, before)
     run(experiment(folder, steps=9))
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+# --- what was stored is damaged ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("column", ["body", "manifest", "refs", "status"])
+def test_a_row_that_was_altered_is_told_and_computed_again(
+    column: str, reference: Experiment, folder: Path
+) -> None:
+    exp = tree(folder)
+    run(exp)
+    exp.store.ledger.write(f"UPDATE records SET {column} = {column} || ' ' WHERE key = ?", (exp[0].key,))
+    assert verify(exp.store).altered_records == (exp[0].key,)
+    with pytest.warns(UserWarning, match=f"record {exp[0].key} was altered on disk; it counts as missing"):
+        summary = run(exp)
+    assert 0 < summary.steps_trained < exp.plan().steps_distinct
+    assert results(exp) == results(reference)
+    assert verify(exp.store).sound
 
 
 # --- others at the store --------------------------------------------------------------------

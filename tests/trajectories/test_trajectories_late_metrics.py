@@ -58,9 +58,16 @@ def test_at_stored_states_it_is_evaluated_and_nothing_is_trained(tmp_path: Path)
     assert training_steps(exp) == distinct
     late = ran(tmp_path / "late", Late())
     plan = late.plan()
-    assert (plan.cached, plan.steps_to_train) == (0, 0)
+    assert (plan.cached, plan.steps_to_train, plan.steps_to_replay) == (0, 0, 0)
     assert "'drawn', 'norm' was not recorded: evaluated at stored states" in str(plan)
-    assert training_steps(late) == 0
+    ends, starts = len(late), len({learner.configuration.key(0) for learner in late})
+    assert len(plan.to_evaluate) == ends + starts
+    assert f"{ends + starts} states to evaluate, 0 steps to replay" in str(plan)
+    os.environ[CALLS] = "0"
+    summary = run(late)
+    assert int(os.environ[CALLS]) <= 1, "the step that is tried"
+    assert (summary.evaluated, summary.steps_trained, summary.steps_replayed) == (ends + starts, 0, 0)
+    assert f"{ends + starts} states evaluated, 0 of these steps replayed" in str(summary)
     at_once = ran(tmp_path / "once", Late())
     run(at_once)
     assert late.frame().equals(at_once.frame())
@@ -76,6 +83,7 @@ def test_between_them_it_is_replayed_from_the_nearest_before(tmp_path: Path) -> 
     late = experiment(tmp_path / "late", window, objective=counted, steps=9, logger=Between())
     plan = late.plan()
     assert plan.steps_to_train == 2, "the segment from 4 to 6, in which the schedule asks for step 5"
+    assert "0 states to evaluate, 2 steps to replay" in str(plan)
     assert "'bias' was not recorded: replayed from the nearest stored state" in str(plan)
     assert training_steps(late) == plan.steps_to_train
     assert states(late) == kept
@@ -96,8 +104,42 @@ def test_at_a_checkpoint_that_its_schedule_reaches_nothing_is_replayed(folder: P
 def test_a_late_metric_of_a_longer_run_is_one_run(folder: Path) -> None:
     run(experiment(folder, objective=counted, steps=6))
     longer = experiment(folder, objective=counted, steps=9, logger=Between())
-    assert training_steps(longer) == 9, "6 replayed for step 5, 3 new"
+    plan = longer.plan()
+    assert (plan.steps_to_train, plan.steps_to_replay) == (9, 6)
+    summary = run(longer)
+    assert (summary.steps_trained, summary.steps_replayed) == (9, 6), "6 replayed for step 5, 3 new"
+    assert "0 states evaluated, 6 of these steps replayed" in str(summary)
     assert longer.frame()["bias"].drop_nulls().len() == 1
+
+
+def test_both_at_once_are_counted_apart(folder: Path) -> None:
+    class Both(Logger):
+        @register_metric(on="end")
+        def norm(self, learner: Any) -> torch.Tensor:
+            return learner.model.fc1.weight.norm()
+
+        @register_metric(at=[2])
+        def early(self, learner: Any) -> torch.Tensor:
+            return learner.model.fc1.weight.norm()
+
+    window = PerturbMomentum(0.5, when=(4, 6))
+    run(experiment(folder, window, steps=9))
+    late = experiment(folder, window, steps=9, logger=Both(defaults=False))
+    plan = late.plan()
+    assert (len(plan.to_evaluate), plan.steps_to_replay, plan.steps_to_train) == (1, 4, 4)
+    summary = run(late)
+    assert (summary.evaluated, summary.steps_replayed, summary.steps_trained) == (1, 4, 4)
+    again = run(late)
+    assert (again.evaluated, again.steps_replayed, again.steps_trained) == (0, 0, 0)
+
+
+def test_a_trunk_whose_state_was_dropped_is_replayed_and_said_to_be(folder: Path) -> None:
+    run(experiment(folder, steps=6, checkpoints=[3]), keep="ends")
+    fork = experiment(folder, PerturbMomentum(0.5, when=(3, 6)), steps=6)
+    plan = fork.plan()
+    assert (plan.steps_to_train, plan.steps_to_replay) == (6, 3)
+    summary = run(fork)
+    assert (summary.steps_trained, summary.steps_replayed) == (6, 3)
 
 
 def test_a_late_metric_changes_no_trajectory_and_no_key(folder: Path) -> None:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from trajectory_cases import TALLY, forked_driver
 
 from learning_cases import QUIET, Stochastic, experiment, run, states
 from paribus import Experiment, Logger, register_metric
+from paribus.engine import pairs
 from paribus.errors import MetricError
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights, SetOptimizer
 from paribus.loggers import Every, On, barrier, disagreement, distance, log_spaced
@@ -152,8 +157,11 @@ class All(Logger):
 
 def test_the_values_are_those_of_a_computation_by_hand(folder: Path) -> None:
     exp = experiment(folder, [CONTROL, MOMENTA], logger=All(), loss="cross_entropy")
+    assert "5 × a metric of two learners, computed from their states, 4 of which are replayed" in str(
+        exp.plan()
+    )
     summary = run(exp)
-    assert summary.pairs == 2 * 3
+    assert summary.pairs == 1 + 2 * 2, "at step 0 both learners are one"
     assert summary.replayed == 4, "step 2 of three learners, and the weights that they all start from"
     inputs, targets = exp.work.splits["train"].contents
     for learner in exp:
@@ -185,10 +193,10 @@ def test_the_values_are_those_of_a_computation_by_hand(folder: Path) -> None:
 def test_the_second_run_computes_nothing_and_trajectories_are_untouched(folder: Path) -> None:
     run(experiment(folder, [CONTROL, MOMENTA]))
     exp = experiment(folder, [CONTROL, MOMENTA], logger=All())
-    assert exp.plan().pairs == 6
+    assert exp.plan().pairs == 5
     kept = states(exp)
     first = run(exp)
-    assert (first.pairs, first.steps_trained) == (6, 0)
+    assert (first.pairs, first.steps_trained) == (5, 0)
     second = run(experiment(folder, [CONTROL, MOMENTA], logger=All()))
     assert (second.pairs, second.replayed, second.steps_trained) == (0, 0, 0)
     assert exp.plan().pairs == 0
@@ -207,7 +215,7 @@ def test_values_of_siblings_are_a_frame_of_their_own(folder: Path) -> None:
 
 
 def test_a_longer_run_computes_only_what_it_adds(folder: Path) -> None:
-    for steps, computed in ((4, 2 * 3), (8, 2 * 2), (6, 0)):
+    for steps, computed in ((4, 1 + 2 * 2), (8, 2 * 2), (6, 0)):
         exp = experiment(folder, [CONTROL, MOMENTA], logger=logger_of("control", every=2), steps=steps)
         assert run(exp).pairs == computed
 
@@ -217,7 +225,7 @@ def test_a_partner_that_diverged_is_counted_and_stops_nobody(folder: Path) -> No
     exp = experiment(folder, [CONTROL, MOMENTA, wild], logger=logger_of("control", at=[0, 9]), steps=9)
     summary = run(exp)
     assert (summary.diverged, summary.failed) == (1, ())
-    assert summary.pairs == 3 + 2, "all at step 0, and those who live to step 9"
+    assert summary.pairs == 1 + 2, "the one that all are at step 0, and those who live to step 9"
     again = run(exp)
     assert (again.pairs, again.replayed, exp.plan().pairs) == (0, 0, 0), "it is not tried again"
 
@@ -232,6 +240,78 @@ def test_pairs_are_the_same_in_a_model_with_buffers_and_draws(tmp_path: Path) ->
         run(exp)
         frames.append(exp.frame())
     assert frames[0].equals(frames[1].select(frames[0].columns))
+
+
+class Tallied(Logger):
+    """Adds a byte to a file for each value that is computed."""
+
+    @register_metric(every=2, pair="InitWeights")
+    def apart(self, learner: Any, other: Any) -> float:
+        with open(os.environ[TALLY], "ab", buffering=0) as tally:
+            tally.write(b".")
+        return distance(learner, other)
+
+
+def paired_experiment(store: Path) -> Experiment:
+    seeds = InitWeights.make_variations(seed=range(5))
+    return experiment(store, seeds, logger=Tallied(defaults=False), checkpoints=Every(2))
+
+
+def compare_together(store: Path, ready: Any, told: Any) -> None:
+    exp = paired_experiment(store)
+    compute = exp._compute_pairs
+
+    def together(*arguments: Any) -> Any:
+        ready.wait()
+        return compute(*arguments)
+
+    exp._compute_pairs = together  # type: ignore[method-assign]
+    told.send(run(exp).pairs)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_two_drivers_compute_each_value_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(TALLY, str(tmp_path / "tally"))
+    run(experiment(tmp_path / "store", InitWeights.make_variations(seed=range(5)), checkpoints=Every(2)))
+    ready, (here, there) = get_context("fork").Barrier(2), get_context("fork").Pipe(duplex=False)
+    drivers = [forked_driver(compare_together, tmp_path / "store", ready, there) for _ in range(2)]
+    computed = [here.recv() for _ in drivers]
+    for driver in drivers:
+        driver.join()
+        assert driver.exitcode == 0
+    values = 10 * 4  # pairs of five, at steps 0, 2, 4, 6
+    assert sum(computed) == values == (tmp_path / "tally").stat().st_size
+    exp = paired_experiment(tmp_path / "store")
+    assert exp.plan().pairs == 0
+    assert exp.store.claims.live() == {}
+    assert verify(exp.store).sound
+
+
+def test_a_value_that_another_driver_computes_is_waited_for(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It dies in the end, and this one computes the value."""
+    exp = experiment(folder, [CONTROL, MOMENTA], logger=Distance())
+    (first, *_) = exp._session.pairs
+    exp.store.claims.acquire(first.key, "elsewhere 1 abcd", 3600.0)
+    waits = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(len(exp.pairs()))
+        if len(waits) == 2:
+            exp.store.claims.release(first.key, "elsewhere 1 abcd")
+
+    monkeypatch.setattr(pairs, "time", SimpleNamespace(sleep=sleep))
+    assert run(exp).pairs == 2
+    assert waits == [1, 1], "what is free is computed first"
+
+
+def test_learners_that_no_single_control_matches_are_told(folder: Path) -> None:
+    noise = PerturbWeights.make_variations(epsilon=0.2, seed=range(3))
+    less = PerturbWeights.make_variations(epsilon=0.1, seed=range(2), control=True)
+    with pytest.warns(UserWarning, match="apart: 1 of 5 learners, as learner 4, get no value: .*seeds"):
+        exp = experiment(folder, [less, noise], logger=Distance())
+    assert paired(exp) == [(2, 0), (3, 1)]
 
 
 def test_an_exception_in_a_pair_metric_is_told_and_tried_again(folder: Path) -> None:

@@ -5,24 +5,25 @@ from __future__ import annotations
 import os
 import random
 import signal
-from itertools import islice
-from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
 from trajectory_cases import (
     ALIVE,
     ORDERS,
+    WORKERS,
+    Countdown,
     Perishable,
-    calls_of_a_run,
     drive,
+    drive_workers,
     finishes,
     forked_driver,
-    instants,
     is_free,
     results,
     save_at_each_step,
     script,
+    tallied,
     tree,
     watched,
 )
@@ -35,9 +36,16 @@ from paribus.engine.executors.base import train_and_put
 from paribus.engine.journal import Journal
 from paribus.store import verify
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:.*fork.* start method:UserWarning"),
+]
 
-IN_PROCESS, AT_ONCE = 26, 8
+# Fifty random instants: each is a number of calls, of Python and of C, drawn from all over a run.
+IN_PROCESS, AT_ONCE, WORKERS_KILLED, DRIVERS_KILLED = 20, 10, 5, 5
+KILLS = IN_PROCESS + (AT_ONCE + AT_ONCE // 2) + 2 * WORKERS_KILLED + DRIVERS_KILLED
+assert KILLS == 50
+_FLYING = 2 * WORKERS
 
 
 @pytest.fixture(scope="module")
@@ -49,46 +57,88 @@ def reference(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture(scope="module")
 def calls(tmp_path_factory: pytest.TempPathFactory, reference: Experiment) -> int:
-    store = tmp_path_factory.mktemp("counted") / "store"
-    found = calls_of_a_run(store)
+    """Count the calls of a run that nobody kills."""
+    store, life = tmp_path_factory.mktemp("counted") / "store", Countdown()
+    assert ended(forked_driver(drive, store, life)) == 0
     assert results(tree(store)) == results(reference), "saving progress changes nothing"
-    return found
+    return life.calls
+
+
+@pytest.fixture(scope="module")
+def calls_under_joblib(tmp_path_factory: pytest.TempPathFactory, reference: Experiment) -> int:
+    """Count those of all workers."""
+    folder, life = tmp_path_factory.mktemp("counted"), Countdown()
+    assert ended_with_workers(folder, life, "worker") == 0
+    assert results(tree(folder / "store")) == results(reference)
+    return life.calls
+
+
+def ended(driver: BaseProcess) -> int | None:
+    driver.join()
+    return driver.exitcode
+
+
+def ended_with_workers(folder: Path, life: Countdown, victim: str) -> int | None:
+    with watched(folder / "alive") as are_gone:
+        status = ended(forked_driver(drive_workers, folder / "store", life, victim, folder / "alive"))
+        assert are_gone(), "workers outlived their driver"
+    return status
 
 
 @pytest.mark.parametrize("trial", range(IN_PROCESS))
 def test_killed_in_process_at_any_instant(
     trial: int, reference: Experiment, calls: int, folder: Path
 ) -> None:
-    # Every other one is killed again in what it goes on with.
-    for instant in islice(instants(trial, calls), 1 + trial % 2):
-        driver = forked_driver(drive, folder, instant)
-        driver.join()
-        assert driver.exitcode in (-signal.SIGKILL, 0)
-        if folder.exists() and (folder / "format.json").exists():
-            assert verify(tree(folder).store).sound
-    finishes(folder, reference)
+    instant = random.Random(trial).randint(1, calls)
+    with tallied(folder) as steps:
+        assert ended(forked_driver(drive, folder, Countdown(instant))) == -signal.SIGKILL
+        assert verify(tree(folder).store).sound
+        finishes(folder, reference)
+    assert steps() <= reference.plan().steps_distinct + 1, "more than the step in flight was lost"
 
 
 @pytest.mark.parametrize("trial", range(AT_ONCE))
 def test_two_drivers_at_once_are_killed_at_any_instant(
     trial: int, reference: Experiment, calls: int, folder: Path
 ) -> None:
-    """The first always early; the second, in every other trial, not at all: it then takes over."""
-    chosen = instants(100 + trial, calls)
-    survives = trial % 2 == 1
-    drivers = [
-        forked_driver(drive, folder, next(chosen) // 2 + 1),
-        forked_driver(drive, folder, 10**12 if survives else next(chosen) // 2 + 1),
-    ]
-    running = {driver.sentinel: driver for driver in drivers}
-    while running:
-        for sentinel in wait(running):
-            running.pop(int(sentinel)).join()  # at once: a zombie would still look alive
-    assert [driver.exitcode for driver in drivers][: 2 - survives] == [-signal.SIGKILL] * (2 - survives)
-    if survives:
-        assert drivers[1].exitcode == 0
+    """The first always, early; the second in every other trial, and otherwise it takes over."""
+    draws, survives = random.Random(100 + trial), trial % 2 == 1
+    lives = [Countdown(draws.randint(1, calls // 2)) for _ in range(2 - survives)] + [Countdown()] * survives
+    with tallied(folder) as steps:
+        drivers = [forked_driver(drive, folder, life) for life in lives]
+        ends = [ended(driver) for driver in drivers]
+        assert ends == [-signal.SIGKILL, 0 if survives else -signal.SIGKILL]
+        if survives:
+            assert tree(folder).plan().steps_to_train == 0
+        finishes(folder, reference)
+    assert steps() <= reference.plan().steps_distinct + 2 - survives
+
+
+@pytest.mark.parametrize("trial", range(WORKERS_KILLED))
+def test_workers_of_joblib_are_killed_at_any_instant(
+    trial: int, reference: Experiment, calls_under_joblib: int, folder: Path
+) -> None:
+    """Two, one after the other; the driver goes on with fresh ones, and finishes."""
+    draws = random.Random(200 + trial)
+    life = Countdown(*(draws.randint(1, calls_under_joblib // 2) for _ in range(2)))
+    with tallied(folder) as steps:
+        assert ended_with_workers(folder.parent, life, "worker") == 0
+        assert life.kills == 2
         assert tree(folder).plan().steps_to_train == 0
-    finishes(folder, reference)
+        finishes(folder, reference)
+    assert steps() <= reference.plan().steps_distinct + 2 * _FLYING
+
+
+@pytest.mark.parametrize("trial", range(DRIVERS_KILLED))
+def test_drivers_of_joblib_are_killed_at_any_instant(
+    trial: int, reference: Experiment, calls_under_joblib: int, folder: Path
+) -> None:
+    life = Countdown(random.Random(300 + trial).randint(1, calls_under_joblib))
+    with tallied(folder) as steps:
+        assert ended_with_workers(folder.parent, life, "driver") == -signal.SIGKILL
+        assert verify(tree(folder).store).sound
+        finishes(folder, reference)
+    assert steps() <= reference.plan().steps_distinct + _FLYING
 
 
 JOBLIB = """
@@ -97,7 +147,7 @@ if __name__ == "__main__":
 """
 
 
-def test_under_joblib_workers_and_drivers_are_killed(tmp_path: Path) -> None:
+def test_in_processes_that_joblib_spawns_a_worker_and_the_driver_are_killed(tmp_path: Path) -> None:
     reference = tree(tmp_path / "alone", model=Perishable())
     run(reference)
     orders, store, draws = tmp_path / "orders", tmp_path / "store", random.Random(7)
@@ -112,6 +162,7 @@ def test_under_joblib_workers_and_drivers_are_killed(tmp_path: Path) -> None:
     assert not any(orders.iterdir())
     exp = tree(store, model=Perishable())
     assert verify(exp.store).sound
+    assert exp.plan().steps_to_train < exp.plan().steps_distinct
     assert not run(exp).failed
     assert results(exp) == results(reference)
     assert verify(exp.store).sound

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import os
-import random
 import select
 import signal
 import subprocess
@@ -13,21 +13,64 @@ from contextlib import contextmanager
 from functools import partial
 from multiprocessing import current_process, get_context
 from multiprocessing.process import BaseProcess
+from multiprocessing.sharedctypes import RawArray, RawValue
 from pathlib import Path
 from typing import Any
 
 import torch
+from joblib.externals.loky import reusable_executor
+from joblib.externals.loky.backend.context import set_start_method
 from torch import nn
 
 import paribus.experiment
 from learning_cases import CALLS, Stochastic, experiment, forked, run, states, taken
 from paribus import Experiment, Logger, register_metric
 from paribus.engine import training
+from paribus.engine.executors import joblib
 from paribus.engine.state import State
 from paribus.store import verify
 
 TESTS = Path(__file__).parent.parent
-tree = partial(experiment, interventions=forked()[1:], model=Stochastic(), steps=10)
+WORKERS = 2
+# Not in the code that is fingerprinted: whoever counts, the key is one.
+TALLY = "PARIBUS_TEST_TALLY"
+
+
+class Tallied(nn.Module):
+    """Adds a byte to a file at each step that is trained, in whichever process."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = Stochastic()
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        if self.training and TALLY in os.environ:
+            with open(os.environ[TALLY], "ab", buffering=0) as tally:
+                tally.write(b".")
+        return self.body(inputs)
+
+
+tree = partial(experiment, interventions=forked()[1:], model=Tallied(), steps=10)
+
+
+@contextmanager
+def tallied(store: Path) -> Iterator[Callable[[], int]]:
+    """Count the steps that all runs on a store take, in all processes that fork meanwhile."""
+    tally, execute = store.with_name("tally"), paribus.experiment.execute
+    tally.touch()
+
+    def counted(*arguments: Any) -> Any:
+        os.environ[TALLY] = str(tally)  # not before: each run tries one step
+        try:
+            return execute(*arguments)
+        finally:
+            del os.environ[TALLY]
+
+    paribus.experiment.execute = counted
+    try:
+        yield lambda: tally.stat().st_size
+    finally:
+        paribus.experiment.execute = execute
 
 
 def results(exp: Experiment) -> tuple[list[bytes], Any]:
@@ -58,33 +101,85 @@ def save_at_each_step() -> None:
     training._REPORT_SECONDS = -1.0
 
 
-def drive(store: Path, instant: int, told: Any = None) -> None:
-    """Run the tree, saving each step, until an instant: a number of calls, of Python and of C, in the run.
+class Countdown:
+    """Calls, of Python and of C, that processes have to live: shared by all that fork from this one.
 
-    Between two calls lies all that the process does to the outside: writes, syncs, renames, commits.
+    Between two calls lies all that a process does to the outside: writes, syncs, renames, commits.
+
+    Args:
+        gaps: Calls up to each kill, from the one before it.
+
+    Attributes:
+        victim: Process that is killed; by default the one whose call it was.
     """
-    save_at_each_step()
-    left = instant
-    execute = paribus.experiment.execute
 
-    def count(frame: Any, event: str, argument: Any) -> None:
-        nonlocal left
+    def __init__(self, *gaps: int) -> None:
+        self._gaps = RawArray("q", [*gaps, sys.maxsize])
+        self._killed = RawValue("q", 0)
+        self.victim: int | None = None
+
+    @property
+    def kills(self) -> int:
+        return int(self._killed.value)
+
+    @property
+    def calls(self) -> int:
+        """How many calls there were since the last kill."""
+        return sys.maxsize - int(self._gaps[-1])
+
+    def of(self, function: Any) -> Any:
+        """Count in the calls of a function, in whichever process it is called."""
+
+        @functools.wraps(function)
+        def mortal(*arguments: Any) -> Any:
+            sys.setprofile(self._count)
+            try:
+                return function(*arguments)
+            finally:
+                sys.setprofile(None)
+
+        return mortal
+
+    def _count(self, frame: Any, event: str, argument: Any) -> None:
         if event in ("call", "c_call"):
-            left -= 1
+            now = self._killed.value
+            left = self._gaps[now] - 1
+            self._gaps[now] = left
             if left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+                self._killed.value = now + 1
+                os.kill(self.victim or os.getpid(), signal.SIGKILL)
 
-    def counted(*arguments: Any) -> Any:
-        sys.setprofile(count)
-        try:
-            return execute(*arguments)
-        finally:
-            sys.setprofile(None)
 
-    paribus.experiment.execute = counted
+def drive(store: Path, life: Countdown) -> None:
+    """Run the tree in this process, saving each step, as long as it lives."""
+    save_at_each_step()
+    paribus.experiment.execute = life.of(paribus.experiment.execute)
     run(tree(store), save_every=0.0)
-    if told is not None:
-        told.send(instant - left)
+
+
+def fork_workers(alive: Path) -> None:
+    """Let joblib fork workers from this process: quick, and with all that a test has changed in it.
+
+    They hold a fifo open as long as they live.
+    """
+    os.open(alive, os.O_WRONLY | os.O_NONBLOCK)
+    reusable_executor._executor = None  # its threads are in the parent
+    set_start_method("fork", force=True)
+
+
+def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> None:
+    """Run the tree under joblib, with workers that fork; calls count in all of them.
+
+    The victim is a worker, where only their calls count, or the driver.
+    """
+    fork_workers(alive)
+    save_at_each_step()
+    if victim == "driver":
+        life.victim = os.getpid()
+        paribus.experiment.execute = life.of(paribus.experiment.execute)
+    joblib._train = life.of(joblib._train)
+    run(tree(store), "joblib", workers=WORKERS, save_every=0.0)
+    reusable_executor._executor.shutdown()  # a fork would wait for them at its end
 
 
 def forked_driver(target: Callable[..., None], *arguments: Any) -> BaseProcess:
@@ -92,22 +187,6 @@ def forked_driver(target: Callable[..., None], *arguments: Any) -> BaseProcess:
     driver = get_context("fork").Process(target=target, args=arguments)
     driver.start()
     return driver
-
-
-def calls_of_a_run(store: Path) -> int:
-    """Count the calls of a run that nobody kills."""
-    here, there = get_context("fork").Pipe(duplex=False)
-    driver = forked_driver(drive, store, sys.maxsize, there)
-    calls: int = here.recv()
-    driver.join()
-    return calls
-
-
-def instants(seed: int, calls: int) -> Iterator[int]:
-    """Draw instants, all over a run."""
-    draws = random.Random(seed)
-    while True:
-        yield draws.randint(1, calls)
 
 
 def script(text: str, *arguments: object, **environment: str) -> subprocess.Popen[str]:

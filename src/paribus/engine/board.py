@@ -7,13 +7,11 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeGuard, final
 
-from paribus.engine.claiming import Claimant
+from paribus.engine.claiming import POLL_SECONDS, Claimant
 from paribus.engine.journal import Journal
 from paribus.engine.ledger import stops_by_family
 from paribus.engine.work import Outcome, Task
 from paribus.store import Record
-
-_POLL_SECONDS = 0.2
 
 
 @final
@@ -25,12 +23,16 @@ class Frontier:
     """
 
     def __init__(self, tasks: Sequence[Task]) -> None:
-        keys = {task.key for task in tasks}
-        self._children: dict[str, list[Task]] = {}
+        made = {task.key for task in tasks}
+        self._waiting: dict[str, list[Task]] = {}
+        self._lacking: dict[int, set[str]] = {}
         self._ready: list[Task] = []
         for task in tasks:
-            if task.parent in keys and task.parent != task.key:
-                self._children.setdefault(str(task.parent), []).append(task)
+            lacking = {key for key in (task.parent, *task.reads) if key in made and key != task.key}
+            for key in lacking:
+                self._waiting.setdefault(str(key), []).append(task)
+            if lacking:
+                self._lacking[id(task)] = {str(key) for key in lacking}
             else:
                 self._ready.append(task)
         self._ready.reverse()
@@ -44,23 +46,32 @@ class Frontier:
         self._ready.extend(tasks)
 
     def children(self, key: str) -> int:
-        """Count the tasks that wait for a key."""
-        return len(self._children.get(key, ()))
+        """Count the tasks that wait to go on from a key."""
+        return sum(task.parent == key for task in self._waiting.get(key, ()))
 
     def finish(self, outcome: Outcome) -> list[Outcome]:
         """Release what waited for an outcome; return the outcomes of tasks that cannot be trained any more.
 
         Above a failed segment everything is blocked; above a diverged one there is nothing left to train.
+        What only reads the state is released: whoever takes it finds out that there is none.
         """
-        waiting = self._children.pop(outcome.key, [])
-        if outcome.status == "done":
-            self._ready.extend(reversed(waiting))
-            return []
         status = "blocked" if outcome.status in ("failed", "blocked") else outcome.status
+        released: list[Task] = []
         above: list[Outcome] = []
-        for task in waiting:
-            lost = Outcome(task.key, status, outcome.step, {}, False, error=outcome.error, skipped=True)
-            above += [lost, *self.finish(lost)]
+        for task in self._waiting.pop(outcome.key, []):
+            lacking = self._lacking.get(id(task))
+            if lacking is None:  # lost before
+                continue
+            if outcome.status != "done" and task.parent == outcome.key:
+                del self._lacking[id(task)]
+                lost = Outcome(task.key, status, outcome.step, {}, False, error=outcome.error, skipped=True)
+                above += [lost, *self.finish(lost)]
+                continue
+            lacking.discard(outcome.key)
+            if not lacking:
+                del self._lacking[id(task)]
+                released.append(task)
+        self._ready.extend(reversed(released))
         return above
 
 
@@ -100,7 +111,7 @@ class Board:
                     return ours
             if not self._elsewhere or not wait:
                 return None
-            time.sleep(_POLL_SECONDS)
+            time.sleep(POLL_SECONDS)
             self._frontier.put_back(self._elsewhere)
             self._elsewhere = []
 
@@ -134,7 +145,7 @@ class Board:
             if self._fulfils(record, task) and record.status == "done":
                 self._states[record.key] = record.references["state"]
                 due = {name: tuple(s for s in steps if s > step) for name, steps in task.due.items()}
-                return dataclasses.replace(task, parent=record.key, start=step, due=due)
+                return dataclasses.replace(task, parent=record.key, start=step, due=due, reads=(), inputs={})
         return task
 
     def _claimed(self, task: Task) -> Task | None:
@@ -146,13 +157,26 @@ class Board:
         if not self._fulfils(record, task) and (record is not None or self._claimant.contested(task.key)):
             task = self.resumed(task)
         if not self._fulfils(record, task):
-            return task
+            return self._with_inputs(task)
         self._claimant.give_back(task.key)
         body: Any = record.body
         state = record.references.get("state")
         self._finish(
             Outcome(task.key, record.status, body["step"], {}, body["finite"], state=state, skipped=True)
         )
+        return None
+
+    def _with_inputs(self, task: Task) -> Task | None:
+        """Add the states that a task reads; where one was not reached, the task fails."""
+        absent = [key for key in task.reads if key not in self._states]
+        if not absent:
+            return dataclasses.replace(task, inputs={key: self._states[key] for key in task.reads})
+        names = {type(e.intervention).__name__ for e in task.configuration.readers(task.start + 1)}
+        error = (
+            f"{', '.join(sorted(names))}: the state {absent[0]} that is read was not reached: its run failed "
+            "or diverged before"
+        )
+        self.settle(task, Outcome(task.key, "failed", task.start, {}, False, error=error, skipped=True))
         return None
 
     def _fulfils(self, record: Record | None, task: Task) -> TypeGuard[Record]:
@@ -162,8 +186,10 @@ class Board:
         if record.status == "done" and "state" not in record.references:
             return False
         body: Any = record.body
-        recorded = {digest: set(entry["steps"]) for digest, entry in body["metrics"].items()}
+        recorded = record.columns.layout.steps
         return all(
-            recorded.get(self.journal.digests[name], set()).issuperset(s for s in steps if s <= body["step"])
+            recorded.get(self.journal.digests[name], frozenset()).issuperset(
+                s for s in steps if s <= body["step"]
+            )
             for name, steps in task.due.items()
         )

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import nn
 
+from paribus import markup
 from paribus.engine.architecture import blank_model
 from paribus.engine.configuration import Configuration
-from paribus.engine.state import State, make_optimizer, restore
+from paribus.engine.optimizer import optimizer_at
+from paribus.engine.reads import reads_at
+from paribus.engine.state import State, restore
 from paribus.engine.training import train
 from paribus.engine.work import Task, Work
 from paribus.errors import ConfigurationError, CorruptObjectError, ExecutionError
@@ -36,6 +39,13 @@ class Checkpoint:
     model: nn.Module
     optimizer: torch.optim.Optimizer
     step: int
+
+    def _repr_html_(self) -> str:
+        count = sum(parameter.numel() for parameter in self.model.parameters())
+        told = {"model": f"{type(self.model).__name__}, {count:,} parameters"}
+        return markup.titled(
+            f"Checkpoint at step {self.step:,}", markup.pairs({**told, "optimizer": self.optimizer})
+        )
 
 
 @final
@@ -76,12 +86,15 @@ class Replayer:
             raise ConfigurationError(
                 f"checkpoint: step={step} is not on this run; expected 0 to {configuration.total}"
             )
+        return _assembled(configuration, self._work, self._state(configuration, step))
+
+    def _state(self, configuration: Configuration, step: int) -> State:
         start, state = self._nearest(configuration, step)
         if state is None or start < step:
             self.replayed += 1
-            state = replay(configuration, step, self._work, start, state)
+            state = replay(configuration, step, self._work, start, state, self._state)
         self._hold(configuration, state)
-        return _assembled(configuration, self._work, state)
+        return state
 
     def _nearest(self, configuration: Configuration, step: int) -> tuple[int, State | None]:
         """Return the latest sound state up to a step."""
@@ -106,7 +119,12 @@ class Replayer:
 
 
 def replay(
-    configuration: Configuration, stop: int, work: Work, start: int = 0, state: State | None = None
+    configuration: Configuration,
+    stop: int,
+    work: Work,
+    start: int = 0,
+    state: State | None = None,
+    read: Callable[[Configuration, int], State] | None = None,
 ) -> State:
     """Train a learner to a step once more, and write nothing.
 
@@ -116,21 +134,46 @@ def replay(
         work: What all learners share.
         start: The step to start from.
         state: The state there; ``None`` where weights are drawn.
+        read: Gives the states of other trajectories that the learner reads; ``None``: they are replayed too.
 
     Raises:
         ExecutionError: The replay failed or diverged before the step.
     """
+    read = read or _from_the_start(work)
     for edge in [*(edge for edge in configuration.edges() if start < edge < stop), stop]:
         if edge > start or state is None:
-            state = _replayed(configuration, start, edge, work, state)
+            state = _replayed(configuration, start, edge, work, state, read)
             start = edge
     assert state is not None  # the last edge is the stop, so there is one
     return state
 
 
-def _replayed(configuration: Configuration, start: int, stop: int, work: Work, state: State | None) -> State:
+def _from_the_start(work: Work) -> Callable[[Configuration, int], State]:
+    """Return what replays each state that is asked for, once."""
+    held: dict[str, State] = {}
+
+    def read(configuration: Configuration, step: int) -> State:
+        key = configuration.key(step)
+        if key not in held:
+            held[key] = replay(configuration, step, work, read=read)
+        return held[key]
+
+    return read
+
+
+def _replayed(
+    configuration: Configuration,
+    start: int,
+    stop: int,
+    work: Work,
+    state: State | None,
+    read: Callable[[Configuration, int], State],
+) -> State:
     parent = None if state is None else configuration.key(start)
-    end, outcome = train(Task(configuration.key(stop), parent, start, stop, configuration, {}), work, state)
+    begins = reads_at(configuration, -1 if state is None and stop == 0 else start, drawn=state is None)
+    inputs = {key: read(each.configuration, each.step) for key, each in begins.items()}
+    task = Task(configuration.key(stop), parent, start, stop, configuration, {})
+    end, outcome = train(task, work, state, inputs=inputs)
     if end is None:
         what = outcome.error or f"the run diverged at step {outcome.step}"
         raise ExecutionError(f"replay: step {stop} cannot be reached: {what}")
@@ -139,6 +182,6 @@ def _replayed(configuration: Configuration, start: int, stop: int, work: Work, s
 
 def _assembled(configuration: Configuration, work: Work, state: State) -> Checkpoint:
     model = blank_model(work, configuration)
-    optimizer = make_optimizer(model, configuration.optimizer)
+    optimizer = optimizer_at(model, configuration, state.step - 1)
     restore(state, model, optimizer)
     return Checkpoint(model, optimizer, state.step)

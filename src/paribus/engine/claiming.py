@@ -7,12 +7,14 @@ import secrets
 import socket
 import threading
 from contextlib import suppress
+from pathlib import Path
 from types import TracebackType
 from typing import final
 
 from paribus.errors import StoreError
 from paribus.store import Store
 
+POLL_SECONDS = 0.2
 _LEASE_SECONDS = 30.0
 # The owners in this process that are at work; a restarted container has its old one's process number.
 _at_work: set[str] = set()
@@ -93,4 +95,14 @@ def _is_dead(owner: str) -> bool:
         return True
     except PermissionError:
         return False
-    return False
+    return _is_zombie(int(process))
+
+
+def _is_zombie(process: int) -> bool:
+    """Tell whether a process has ended and its parent has not asked for its status; known on Linux only."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
+    except OSError:
+        return False
+    # The name before the state is in parentheses, and may hold some.
+    return status.rpartition(")")[2].split()[0] in ("Z", "X")

@@ -7,6 +7,7 @@ run counts only where a schedule reads it. A learner's key is the key of its las
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Iterable, Mapping
@@ -15,20 +16,26 @@ from typing import Any, final
 
 import xxhash
 
+from paribus.engine.course import Course, Phase
 from paribus.engine.keys import event_bytes, state_key
 from paribus.engine.once import once
 from paribus.identity import Fingerprint, digest
-from paribus.interventions.base import Edit, Intervention, TimedIntervention
+from paribus.interventions.base import Intervention, TimedIntervention
+from paribus.interventions.features import Feature
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds, Training
 from paribus.interventions.sites import (
     ArchitectureIntervention,
     DataIntervention,
-    HyperparameterIntervention,
+    SeedsIntervention,
+    SettingIntervention,
+    TrainingIntervention,
 )
 
 FINGERPRINTED = ("model", "data", "objective", "code")
 _CHANGES = ("architecture", "preparation", "terms")
+WINDOWED = ("optimizer", "training", "seeds", "terms")
 _STATIC = (*FINGERPRINTED, *_CHANGES, "optimizer", "seeds", "training", "numerics")
+_SORTED = sorted(_STATIC)
 
 
 @final
@@ -53,7 +60,7 @@ class Component:
 @final
 @dataclass(frozen=True, slots=True)
 class Data:
-    """What a configuration holds of the data: its identity and the number of training samples."""
+    """What a configuration holds of the data: its identity, and the training samples that are prepared."""
 
     fingerprint: Fingerprint
     samples: int
@@ -62,18 +69,33 @@ class Data:
 @final
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A timed intervention in the steps ``[start, stop)``; the initial state has ``(-1, 0)``."""
+    """A timed intervention in the steps ``[start, stop)``; the initial state has ``(-1, 0)``.
+
+    Attributes:
+        intervention: What it does.
+        start: Its first step.
+        stop: The step after its last one; ``None``: it lasts to the end.
+        digest: Of the change, and of the keys of the states that it reads.
+        reads: The states of other trajectories that it reads.
+    """
 
     intervention: TimedIntervention
     start: int
     stop: int | None
     digest: bytes
+    reads: tuple[Read, ...] = ()
 
     @classmethod
     def of(cls, intervention: TimedIntervention) -> Event:
         """Split an intervention into the change and its span."""
         start, stop = intervention.span
         return cls(intervention, start, stop, digest(intervention.clipped()))
+
+    def reading(self, reads: tuple[Read, ...]) -> Event:
+        """Return the event with the states that it reads."""
+        keys = b"".join(bytes.fromhex(read.key) for read in reads)
+        own = digest(self.intervention.clipped())
+        return dataclasses.replace(self, digest=xxhash.xxh3_128_digest(own + keys), reads=reads)
 
     @property
     def is_empty(self) -> bool:
@@ -148,16 +170,37 @@ class Configuration:
         value: Numerics = self.components["numerics"].value
         return value
 
+    @property
+    def samples(self) -> int:
+        """Training samples, as prepared."""
+        data: Data = self.components["data"].value
+        return data.samples
+
     @once
     def steps_per_epoch(self) -> int:
-        """Steps in one epoch, the last smaller batch included."""
-        data: Data = self.components["data"].value
-        return math.ceil(data.samples / self.training.batch_size)
+        """Steps in one epoch outside all windows, the last smaller batch included."""
+        return math.ceil(self.samples / self.training.batch_size)
+
+    @once
+    def course(self) -> Course:
+        """The walk over the training samples."""
+        marks = {0}
+        for event in self.timeline:
+            if isinstance(event.intervention, SeedsIntervention | TrainingIntervention):
+                marks |= {event.start} if event.stop is None else {event.start, event.stop}
+        return Course(self.samples, tuple(_phase(self, mark) for mark in sorted(marks)))
+
+    @property
+    def varies(self) -> bool:
+        """Whether epochs differ in length, since the batch size changes."""
+        return any(isinstance(event.intervention, TrainingIntervention) for event in self.timeline)
 
     @once
     def total(self) -> int:
         """Length of the run in steps."""
         budget: Budget = self.components["budget"].value
+        if budget.epochs is not None and self.varies:
+            return self.course.end_of(budget.epochs)
         return budget.steps or budget.total(self.steps_per_epoch)
 
     @once
@@ -189,6 +232,10 @@ class Configuration:
         marks = {mark for event in self.timeline for mark in (event.start, event.stop) if mark is not None}
         return sorted(mark for mark in marks | {self.total} if 0 < mark <= self.total)
 
+    def readers(self, step: int) -> tuple[Event, ...]:
+        """Return the events that begin before a step and read states of other trajectories."""
+        return tuple(event for event in self.timeline if event.reads and event.start < step)
+
     @property
     def late(self) -> tuple[Event, ...]:
         """The events that begin after the last step, and so never happen."""
@@ -203,12 +250,31 @@ class Configuration:
     def manifest(self, step: int) -> str:
         """Write the restricted configuration as canonical JSON: what a hit is compared with."""
         events = [e for e in self.timeline if e.start < step]
-        components = ",".join(f'"{name}":{self.components[name].text}' for name in sorted(_STATIC))
+        components = ",".join([f'"{name}":{self.components[name].text}' for name in _SORTED])
         timeline = [{"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events]
         return (
             f'{{"components":{{{components}}},"family":"{self.family.hex()}",'
-            f'"step":{step},"timeline":{_json(timeline)}}}'
+            f'"step":{step},"timeline":{_json(timeline) if timeline else "[]"}}}'
         )
+
+
+@final
+@dataclass(frozen=True)
+class Read:
+    """A state that an event of another trajectory, or a later one of its own, reads.
+
+    Attributes:
+        configuration: Whose state.
+        step: Optimizer steps taken.
+    """
+
+    configuration: Configuration
+    step: int
+
+    @once
+    def key(self) -> str:
+        """Key of the state."""
+        return self.configuration.key(self.step)
 
 
 def identity_of(manifest: str) -> object:
@@ -235,13 +301,16 @@ def describe(value: object) -> Any:
         case Data():
             return {"label": value.fingerprint.label, "samples": value.samples}
         case OptimizerSetting():
-            return {"kind": value.kind.__name__} | {n: describe(v) for n, v in value.hyperparameters}
+            own = {"groups": describe(value.groups)} if value.groups else {}
+            return {"kind": value.kind.__name__} | {n: describe(v) for n, v in value.hyperparameters} | own
         case Intervention():
             return {"kind": type(value).__name__} | {n: describe(v) for n, v in value.parameters().items()}
         case Seeds() | Training() | Numerics():
             return {name: describe(getattr(value, name)) for name in type(value).__dataclass_fields__}
         case None | bool() | int() | str():
             return value
+        case Feature():
+            return str(value)
         case float():
             return value if math.isfinite(value) else str(value)
         case tuple() | list():
@@ -254,88 +323,37 @@ def describe(value: object) -> Any:
             return getattr(value, "__name__", None) or repr(type(value).__name__)
 
 
-@final
-class Resolver:
-    """Applies interventions to configurations, each distinct edit once.
-
-    A grid of 100,000 cells has a few hundred distinct edits: components are replaced by reference and
-    digested once, so that a cell costs a dictionary copy and one hash.
-    """
-
-    def __init__(self) -> None:
-        self._prepared: dict[int, _Prepared] = {}
-        self._edited: dict[tuple[int, str, bytes], Component] = {}
-        self._canonical: dict[tuple[bytes, ...], tuple[Event, ...]] = {}
-
-    def apply(self, configuration: Configuration, intervention: Intervention) -> Configuration:
-        """Return the configuration with one intervention more."""
-        prepared = self._prepared.get(id(intervention)) or self._prepare(intervention)
-        if prepared.event is not None:
-            return Configuration(configuration.components, (*configuration.timeline, prepared.event))
-        components = dict(configuration.components)
-        for name, edit in prepared.edits:
-            old = components[name]
-            memo = (id(intervention), name, old.digest)
-            new = self._edited.get(memo)
-            if new is None:
-                new = self._edited[memo] = Component.of(edit(old.value))
-            components[name] = new
-        return Configuration(components, configuration.timeline)
-
-    def _prepare(self, intervention: Intervention) -> _Prepared:
-        edits = intervention.edits()
-        timed = isinstance(intervention, TimedIntervention) and "timeline" in edits
-        event = Event.of(intervention) if timed else None  # type: ignore[arg-type]
-        prepared = _Prepared(intervention, event, tuple(edits.items()))
-        self._prepared[id(intervention)] = prepared
-        return prepared
-
-    def canonical(self, configuration: Configuration) -> Configuration:
-        """Order the timeline by start and class, and drop what changes nothing."""
-        if not configuration.timeline:
-            return configuration
-        memo = (configuration.family, *(e.restricted(2**62) for e in configuration.timeline))
-        if memo not in self._canonical:
-            self._canonical[memo] = _effective(configuration)
-        return Configuration(configuration.components, self._canonical[memo])
+def value_at(configuration: Configuration, component: str, step: int) -> Any:
+    """Return a setting at a step, its windows applied."""
+    value = configuration.components[component].value
+    for event in configuration.active(step):
+        change = event.intervention
+        if isinstance(change, SettingIntervention) and change.component == component:
+            value = change.edit(value)
+    return value
 
 
-def _effective(configuration: Configuration) -> tuple[Event, ...]:
-    """Drop events that change nothing beside those before them: null in the base may be none in a window."""
-    kept = Configuration(configuration.components)
-    for event in sorted(configuration.timeline, key=lambda e: (e.start, type(e.intervention).__name__)):
-        marks = {
-            event.start,
-            *(mark for e in kept.timeline for mark in (e.start, e.stop) if mark is not None),
-        }
-        inside = [m for m in marks if event.start <= m and (event.stop is None or m < event.stop)]
-        if not all(event.intervention.is_null(_values_at(kept, mark)) for mark in inside):
-            kept = Configuration(kept.components, (*kept.timeline, event))
-    return kept.timeline
+def seeds_at(configuration: Configuration, step: int) -> Seeds:
+    """Return the seeds at a step, their windows applied."""
+    seeds: Seeds = value_at(configuration, "seeds", step)
+    return seeds
 
 
-def _values_at(configuration: Configuration, step: int) -> dict[str, Any]:
-    values = {name: component.value for name, component in configuration.components.items()}
-    return values | {"optimizer": setting_at(configuration, step)}
+def _phase(configuration: Configuration, step: int) -> Phase:
+    seeds, training = seeds_at(configuration, step), value_at(configuration, "training", step)
+    return Phase(step, seeds.order, seeds.augment, training.batch_size)
 
 
 def setting_at(configuration: Configuration, step: int) -> OptimizerSetting:
     """Return the optimizer's setting at a step, its windows applied."""
-    setting = configuration.optimizer
-    for event in configuration.active(step):
-        if isinstance(event.intervention, HyperparameterIntervention):
-            setting = event.intervention.edit(setting)
+    setting: OptimizerSetting = value_at(configuration, "optimizer", step)
     return setting
 
 
-@final
-@dataclass(frozen=True, slots=True)
-class _Prepared:
-    """An intervention with what it does; it is kept alive, so that its ``id`` stays its own."""
-
-    intervention: Intervention
-    event: Event | None
-    edits: tuple[tuple[str, Edit], ...]
+def terms_at(configuration: Configuration, step: int) -> Mapping[str, float]:
+    """Return the weights of the objective's terms at a step, windows applied."""
+    weights: Mapping[str, float] = value_at(configuration, "terms", step)
+    return weights
 
 
 def base_configuration(

@@ -8,9 +8,11 @@ from itertools import combinations
 from typing import final
 
 from paribus.engine.collection import collection_paused
-from paribus.engine.configuration import Configuration, Resolver
+from paribus.engine.configuration import Configuration
+from paribus.engine.resolver import Resolver
 from paribus.errors import LevelError
 from paribus.interventions.base import Intervention
+from paribus.interventions.checks import check_count
 from paribus.interventions.designs import Design, Modified, Product, Union, Variations
 
 
@@ -28,7 +30,26 @@ def one_at_a_time(*entries: Design) -> Design:
 
 def leave_one_out(*entries: Design) -> Design:
     """All entries together, and all but each one."""
-    rest = (tuple(e for e in entries if e is not left_out) for left_out in entries)
+    return leave_k_out(*entries, k=1)
+
+
+def leave_k_out(*entries: Design, k: int = 2) -> Design:
+    """All entries together, and all but each ``k`` of them.
+
+    Raises:
+        LevelError: ``k`` is no whole number between 1 and the number of entries.
+
+    Example:
+        >>> from paribus.interventions import ScaleGradients
+        >>> layers = [ScaleGradients(0.0, layers=name) for name in ("fc1", "fc2", "fc3", "fc4")]
+        >>> len(leave_k_out(*layers, k=2).terms)
+        7
+    """
+    check_count("leave_k_out", "k", k, least=1)
+    if entries and k > len(entries):
+        raise LevelError(f"leave_k_out: k={k} of {len(entries)} entries; give at least as many entries as k")
+    places = range(len(entries))
+    rest = (tuple(entries[place] for place in places if place not in out) for out in combinations(places, k))
     return Union((Product(entries), *(Product(kept) for kept in rest)))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, final
 
+from paribus import markup
 from paribus.engine.configuration import FINGERPRINTED
 from paribus.identity.difference import difference
 
@@ -36,6 +37,10 @@ class Explanation:
             return f"{self.key}: stored"
         told = "\n".join(f"  {sentence}" for sentence in self.differences)
         return f"{self.key} is not stored; the nearest is {self.nearest}, and differs:\n{told}"
+
+    def _repr_html_(self) -> str:
+        head, *_ = str(self).split("\n")
+        return markup.titled(head, markup.bullets(self.differences))
 
 
 def explain(

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import polars as pl
+import polars.selectors as cs
 
-from paribus.engine.configuration import describe
+from paribus.engine.configuration import Configuration, describe
 from paribus.engine.designs import Cell, Level
-from paribus.engine.ledger import by_state, learner_rows
+from paribus.engine.known import Known
 from paribus.engine.plan import Plan
 from paribus.interventions.schedules import LearningRateSchedule
-from paribus.store import Record
 
 _WINDOW = 2
 
@@ -26,115 +26,93 @@ class History:
     Attributes:
         key: Its key.
         status: ``done``, ``diverged``, ``failed`` or ``missing``.
-        rows: What was recorded, by step.
-        total: Length of its run in steps.
-        steps_per_epoch: Steps in one epoch.
         error: The exception's last line, where it failed.
         traceback: The whole traceback, where it failed.
     """
 
     key: str
     status: str
-    rows: Mapping[int, Mapping[str, Any]]
-    total: int
-    steps_per_epoch: int
     error: str = ""
     traceback: str = ""
 
 
-def histories(
-    cells: Sequence[Cell],
-    plan: Plan,
-    records: Mapping[str, Record],
-    digests: Mapping[str, str],
-    extra: Mapping[int, Mapping[int, Mapping[str, Any]]],
-) -> list[History]:
-    """Gather what the store's records say of each learner.
+def histories(cells: Sequence[Cell], plan: Plan, known: Known) -> list[History]:
+    """Tell how each learner ended.
 
     Args:
         cells: The learners.
-        plan: Their paths, and the steps at which metrics are theirs.
-        records: What the store holds of their trajectories.
-        digests: The digest of each metric by name, in hex.
-        extra: Values of pair metrics, by learner and step.
+        plan: Their paths.
+        known: What the store holds of their trajectories.
     """
-    gathered = []
-    known = by_state(records)
-    for index, (cell, learner, due) in enumerate(zip(cells, plan.learners, plan.due, strict=True)):
-        configuration = cell.configuration
-        keys = [plan.segments[place].key for place in learner.path]
-        status, told = _status([records[key] for key in keys if key in records], known.get(learner.key))
-        rows = learner_rows([known[k] for k in (configuration.key(0), *keys) if k in known], due, digests)
-        for step, values in extra.get(index, {}).items():
-            rows.setdefault(step, {}).update(values)
-        error, traceback = (
-            (told.get("error", ""), told.get("traceback", "")) if status == "failed" else ("", "")
-        )
-        gathered.append(
-            History(
-                learner.key,
-                status,
-                dict(sorted(rows.items())),
-                configuration.total,
-                configuration.steps_per_epoch,
-                error,
-                traceback,
-            )
-        )
-    return gathered
+    return [
+        _history([plan.segments[place].key for place in learner.path], cell.configuration, known)
+        for cell, learner in zip(cells, plan.learners, strict=True)
+    ]
 
 
-def _status(found: Sequence[Record], last: Record | None) -> tuple[str, Mapping[str, Any]]:
+def _history(path: Sequence[str], configuration: Configuration, known: Known) -> History:
     """Tell how a learner ended, from the records on its path and the one that knows its last state."""
-    if last is None or last.status != "done":  # what failed on the way and was passed since is no failure
-        for wanted in ("diverged", "failed"):
-            for record in found:
-                if record.status == wanted:
-                    body: Any = record.body
-                    return wanted, body
-    if last is None:
-        return "missing", {}
-    told: Any = last.body
-    passed_through = not found or found[-1] is not last
-    return ("done" if passed_through or told["finite"] else "diverged"), told
+    key = path[-1]
+    last = known.record(key, configuration.family, configuration.total)
+    told: Any = None if last is None else last.body
+    if last is not None and last.status == "done":
+        passed_through = last.key != key
+        return History(key, "done" if passed_through or told["finite"] else "diverged")
+    found = [known.records[each] for each in path if each in known.records]
+    if any(record.status == "diverged" for record in found):
+        return History(key, "diverged")
+    for record in found:
+        if record.status == "failed":
+            told = record.body
+            return History(key, "failed", told.get("error", ""), told.get("traceback", ""))
+    return History(key, "missing")
 
 
-def results_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
+def results_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.DataFrame) -> pl.DataFrame:
     """Make one row per learner: its status, its levels, and the scalar metrics at its last step."""
-    finals = [_scalars(history.rows.get(history.total, {})) for history in known]
-    columns = {
-        "learner": pl.Series(range(len(cells)), dtype=pl.Int64),
-        "key": pl.Series([history.key for history in known], dtype=pl.String),
-        "status": pl.Series([history.status for history in known], dtype=pl.String),
-        **level_columns(cells),
-    }
-    names = dict.fromkeys(
-        name for history in known for row in history.rows.values() for name in _scalars(row)
-    )
-    for name in names:
-        columns[name] = pl.Series([final.get(name) for final in finals], dtype=pl.Float64)
-    return pl.DataFrame(columns)
+    ends = _learner_frame(cells, known).with_columns(step=_each(cells, "total"))
+    scalars = recorded.select("learner", "step", cs.float())
+    joined = ends.join(scalars, on=["learner", "step"], how="left", maintain_order="left")
+    return joined.drop("step")
 
 
-def tidy_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
+def tidy_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.DataFrame) -> pl.DataFrame:
     """Make one row per learner and recorded step; a metric is null at steps where it was not recorded."""
-    index, steps, epochs, rows = [], [], [], []
-    for learner, history in enumerate(known):
-        for step, row in history.rows.items():
-            index.append(learner)
-            steps.append(step)
-            epochs.append(step / history.steps_per_epoch)
-            rows.append(row)
-    names = dict.fromkeys(name for row in rows for name in row)
-    recorded = pl.DataFrame(
+    # numpy divides; polars would multiply by the reciprocal, and be off in the last bit.
+    learners, steps = recorded["learner"].to_numpy(), recorded["step"].to_numpy()
+    epochs = steps / _each(cells, "steps_per_epoch").to_numpy()[learners]
+    for index, course in ((i, c.configuration.course) for i, c in enumerate(cells) if c.configuration.varies):
+        own = learners == index
+        epochs[own] = [course.epoch(step) for step in steps[own].tolist()]
+    timed = recorded.clone().insert_column(2, pl.Series("epoch", epochs, dtype=pl.Float64))
+    return _learner_frame(cells, known).join(timed, on="learner", how="left", maintain_order="left_right")
+
+
+def with_pairs(recorded: pl.DataFrame, rows: Mapping[int, Mapping[int, Mapping[str, Any]]]) -> pl.DataFrame:
+    """Join values of pair metrics, by learner and step, to what was recorded."""
+    flat = [(learner, step, row) for learner, steps in rows.items() for step, row in steps.items()]
+    if not flat:
+        return recorded
+    names = dict.fromkeys(name for _, _, row in flat for name in row)
+    pairs = pl.DataFrame(
         {
-            "learner": pl.Series(index, dtype=pl.Int64),
-            "step": pl.Series(steps, dtype=pl.Int64),
-            "epoch": pl.Series(epochs, dtype=pl.Float64),
-            **{name: _metric_column([row.get(name) for row in rows]) for name in names},
+            "learner": pl.Series([learner for learner, _, _ in flat], dtype=pl.Int64),
+            "step": pl.Series([step for _, step, _ in flat], dtype=pl.Int64),
+            **{name: _metric_column([row.get(name) for _, _, row in flat]) for name in names},
         }
     )
-    levels = pl.DataFrame(
+    both = recorded.drop(name for name in names if name in recorded.columns)
+    return both.join(pairs, on=["learner", "step"], how="full", coalesce=True).sort("learner", "step")
+
+
+def of_learner(recorded: pl.DataFrame, index: int) -> pl.DataFrame:
+    """Return what was recorded of one learner, as that of learner 0, without the values that it never had."""
+    own = recorded.filter(pl.col("learner") == index).with_columns(learner=pl.lit(0, pl.Int64))
+    return own.select(name for name in own.columns if not own.height or own[name].count())
+
+
+def _learner_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
+    return pl.DataFrame(
         {
             "learner": pl.Series(range(len(cells)), dtype=pl.Int64),
             "key": pl.Series([history.key for history in known], dtype=pl.String),
@@ -142,7 +120,10 @@ def tidy_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
             **level_columns(cells),
         }
     )
-    return levels.join(recorded, on="learner", how="left", maintain_order="left_right")
+
+
+def _each(cells: Sequence[Cell], name: str) -> pl.Series:
+    return pl.Series([getattr(cell.configuration, name) for cell in cells], dtype=pl.Int64)
 
 
 def _metric_column(values: list[Any]) -> pl.Series:
@@ -150,20 +131,17 @@ def _metric_column(values: list[Any]) -> pl.Series:
     return pl.Series(values, dtype=pl.List(pl.Float64) if vector else pl.Float64)
 
 
-def _scalars(row: Mapping[str, Any]) -> dict[str, float]:
-    return {name: value for name, value in row.items() if not isinstance(value, list)}
-
-
 def level_columns(cells: Sequence[Cell]) -> dict[str, pl.Series]:
     """Return each factor's parameters as typed columns, null where a cell has no such level."""
-    found: dict[str, dict[int, object]] = {}
-    for row, cell in enumerate(cells):
-        for level in cell.levels:
-            for name, value in printed(level).items():
-                found.setdefault(name, {})[row] = value
-    return {
-        name: _level_column([values.get(row) for row in range(len(cells))]) for name, values in found.items()
-    }
+    values = {id(level): printed(level) for level in distinct_levels(cells)}
+    rows = [{n: v for level in cell.levels for n, v in values[id(level)].items()} for cell in cells]
+    names = dict.fromkeys(name for value in values.values() for name in value)
+    return {name: _level_column([row.get(name) for row in rows]) for name in names}
+
+
+def distinct_levels(cells: Sequence[Cell]) -> list[Level]:
+    """List the levels of some cells, each once: a grid of 100,000 cells has a few hundred."""
+    return list({id(level): level for cell in cells for level in cell.levels}.values())
 
 
 def printed(level: Level) -> dict[str, object]:

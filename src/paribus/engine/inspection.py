@@ -72,7 +72,8 @@ def uncovered(work: Work, configuration: Configuration) -> list[str]:
         ObjectiveError: The loss cannot be minimised.
     """
     ran = calls_made(lambda: try_step(work, configuration))
-    counted = [*configuration.fingerprints().values(), fingerprint(configuration.optimizer)]
+    changes = configuration.preparation, configuration.architecture
+    counted = [*configuration.fingerprints().values(), *map(fingerprint, (configuration.optimizer, changes))]
     return outside(ran, counted)
 
 

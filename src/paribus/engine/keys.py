@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
 import xxhash
+
+from paribus.store import Record
 
 _STATE_TAG = b"paribus-state-1"
 _DIGEST = 16
@@ -38,6 +41,14 @@ def earlier_key(document: Mapping[str, Any], step: int) -> str:
     events = (bytes.fromhex(event["bytes"]) for event in document["timeline"])
     past = b"".join(_cut(event, step) for event in events if _mark(event, 0) < step)
     return state_key(family, step, past)
+
+
+def trunk_of(record: Record) -> str | None:
+    """Return the key of the state that a record grew from; ``None`` where no step was trained for it."""
+    body: Any = record.body
+    if record.kind != "segment" or body["start"] == body["stop"]:
+        return None
+    return earlier_key(json.loads(record.manifest), body["start"])
 
 
 def _cut(event: bytes, step: int) -> bytes:

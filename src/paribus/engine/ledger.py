@@ -9,38 +9,16 @@ from typing import Any
 
 from paribus.engine.configuration import FINGERPRINTED, Configuration, identity_of
 from paribus.engine.environment import environment
-from paribus.engine.plan import Stored
 from paribus.engine.segments import Segment
 from paribus.engine.work import Outcome, Task
 from paribus.errors import StoreError
-from paribus.store import Record, Store
+from paribus.store import Record, Store, pack, unpack
 
 
 def read_families(store: Store, configurations: Iterable[Configuration]) -> dict[str, Record]:
     """Read every record of the trajectories that some configurations belong to, by key."""
     families = dict.fromkeys(configuration.family.hex() for configuration in configurations)
     return store.relatives(families)
-
-
-def by_state(records: Mapping[str, Record]) -> dict[str, Record]:
-    """Map each known state to its record: its own, or one that passed through it and recorded there."""
-    known = dict(records)
-    for record in records.values():
-        body: Any = record.body
-        for key in body["passed"] if record.status != "failed" else ():
-            known.setdefault(key, record)
-    return known
-
-
-def stored_by_key(records: Mapping[str, Record]) -> dict[str, Stored]:
-    """Summarise records for the plan; a state that was only passed through has no state object."""
-    stored = {key: _stored(record) for key, record in records.items()}
-    for record in records.values():
-        body: Any = record.body
-        for key, step in body["passed"].items() if record.status != "failed" else ():
-            if key not in stored:
-                stored[key] = Stored("done", step, _recorded(record))
-    return stored
 
 
 def stops_by_family(records: Mapping[str, Record]) -> dict[bytes, list[int]]:
@@ -50,16 +28,6 @@ def stops_by_family(records: Mapping[str, Record]) -> dict[bytes, list[int]]:
         if record.status != "failed":
             stops.setdefault(bytes.fromhex(record.family), []).append(record.body["stop"])  # type: ignore[call-overload,index,arg-type]
     return stops
-
-
-def _stored(record: Record) -> Stored:
-    body: Any = record.body
-    return Stored(record.status, body["step"], _recorded(record), record.references.get("state"))
-
-
-def _recorded(record: Record) -> dict[str, frozenset[int]]:
-    body: Any = record.body
-    return {digest: frozenset(entry["steps"]) for digest, entry in body["metrics"].items()}
 
 
 def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> None:
@@ -120,11 +88,10 @@ def record_of(
         if task.start == task.stop:  # evaluated, not trained: the segment itself stays what it was
             start, seconds = earlier_body["start"], earlier_body["seconds"]
         created = earlier.created
-        metrics.update(earlier_body["metrics"])
+        metrics.update(unpack(earlier.columns))
         references = {**earlier.references, **references}
     for name, rows in outcome.rows.items():
         metrics[digests[name]] = merged(metrics.get(digests[name]), {"name": name, **rows})
-    steps = {step for rows in metrics.values() for step in rows["steps"]}
     body: Any = {
         "start": start,
         "stop": task.stop,
@@ -133,8 +100,6 @@ def record_of(
         "seconds": seconds,
         "error": outcome.error,
         "traceback": outcome.traceback,
-        "metrics": metrics,
-        "passed": {task.configuration.key(step): step for step in sorted(steps - {task.stop})},
     }
     return Record(
         key=task.key,
@@ -146,6 +111,7 @@ def record_of(
         environment=dict(environment()),
         created=created,
         family=task.configuration.family.hex(),
+        columns=pack(metrics),
     )
 
 
@@ -167,25 +133,3 @@ def rows_of(recording: Mapping[str, Any]) -> Iterable[tuple[int, dict[str, Any]]
     """Yield a recording's steps, each with its values by name."""
     for place, step in enumerate(recording["steps"]):
         yield step, {name: column[place] for name, column in recording["values"].items()}
-
-
-def learner_rows(
-    records: Sequence[Record], due: Mapping[str, Sequence[int]], digests: Mapping[str, str]
-) -> dict[int, dict[str, Any]]:
-    """Gather what is recorded along a learner's path, by step.
-
-    Args:
-        records: Those of the segments on its path that the store has.
-        due: For each metric by name, the steps that belong to this learner.
-        digests: The digest of each metric, in hex.
-    """
-    rows: dict[int, dict[str, Any]] = {}
-    for name, steps in due.items():
-        wanted = set(steps)
-        for record in records:
-            body: Any = record.body
-            recording = body["metrics"].get(digests[name])
-            for step, values in rows_of(recording) if recording else ():
-                if step in wanted:
-                    rows.setdefault(step, {}).update(values)
-    return rows

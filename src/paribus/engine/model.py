@@ -29,6 +29,10 @@ class ModelSource(ABC):
         """Return a new model whose weights are a function of the seed of the ``init`` stream."""
 
     @abstractmethod
+    def redraw(self, seed: int) -> nn.Module:
+        """Return a new model with weights drawn under a seed; NaN where none can be drawn."""
+
+    @abstractmethod
     def blank(self) -> nn.Module:
         """Return a new model whose weights are about to be overwritten."""
 
@@ -59,6 +63,10 @@ class Template(ModelSource):
                     reset()
         return model
 
+    def redraw(self, seed: int) -> nn.Module:
+        """Draw as ``build`` does."""
+        return self.build(seed)
+
     def blank(self) -> nn.Module:
         """Copy the module."""
         return copy.deepcopy(self.module)
@@ -85,6 +93,10 @@ class Factory(ModelSource):
             )
         return model
 
+    def redraw(self, seed: int) -> nn.Module:
+        """Draw as ``build`` does."""
+        return self.build(seed)
+
     def blank(self) -> nn.Module:
         """Call the factory."""
         return self.build(0)
@@ -104,6 +116,15 @@ class Kept(ModelSource):
     def build(self, seed: int) -> nn.Module:
         """Copy the module, weights included."""
         return self.blank()
+
+    def redraw(self, seed: int) -> nn.Module:
+        """Let each submodule that can reset its own parameters, as a template's do."""
+        emptied = self.blank()
+        with torch.no_grad():
+            for parameter in emptied.parameters():
+                if parameter.is_floating_point() or parameter.is_complex():
+                    parameter.fill_(math.nan)
+        return Template(emptied).build(seed)
 
     def blank(self) -> nn.Module:
         """Copy the module."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -16,8 +17,28 @@ def map_tensors(function: Callable[[torch.Tensor], torch.Tensor], tree: Any) -> 
         mapped = [map_tensors(function, value) for value in tree]
         return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)  # a named tuple has
     if isinstance(tree, Mapping):
-        return {name: map_tensors(function, value) for name, value in tree.items()}
+        return _like(tree, {name: map_tensors(function, value) for name, value in tree.items()})
     return tree
+
+
+def _like(tree: Mapping[Any, Any], entries: dict[Any, Any]) -> Any:
+    """Return a mapping of the type of another, with what else that one has as attributes."""
+    if type(tree) is dict or not isinstance(tree, MutableMapping):
+        return entries
+    new = copy.copy(tree)
+    for name, entry in entries.items():  # not update: transformers' ModelOutput refuses it
+        new[name] = entry
+    return new
+
+
+def map_leaves(function: Callable[[Any], Any], tree: Any) -> Any:
+    """Apply a function to each leaf of a batch: its tensors, and its words as one list or tuple."""
+    if isinstance(tree, Mapping):
+        return {name: map_leaves(function, value) for name, value in tree.items()}
+    if isinstance(tree, tuple | list) and not all(isinstance(item, str | bytes) for item in tree):
+        mapped = [map_leaves(function, value) for value in tree]
+        return type(tree)(*mapped) if hasattr(tree, "_fields") else type(tree)(mapped)
+    return function(tree)
 
 
 def leaves_of(tree: Any) -> Iterator[Any]:

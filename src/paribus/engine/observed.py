@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, final
@@ -16,7 +17,7 @@ from torch import nn
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import Source
 from paribus.engine.nested import tensors_of
-from paribus.engine.objective import Objective
+from paribus.engine.objective import Objective, Value, total
 from paribus.engine.state import named_tensors
 from paribus.errors import MetricError, suggest
 from paribus.identity import derive_seed
@@ -77,7 +78,7 @@ class Observed:
     @property
     def epoch(self) -> float:
         """Epochs taken, with their fraction."""
-        return self.step / self.configuration.steps_per_epoch
+        return self.configuration.course.epoch(self.step)
 
     @cached_property
     def config(self) -> Mapping[str, Any]:
@@ -91,11 +92,29 @@ class Observed:
         Raises:
             MetricError: There is no split of that name.
         """
-        if split not in self.splits:
-            raise MetricError(f"predictions: {split!r} is no split {suggest(split, self.splits)}")
         if split not in self._predictions:
-            self._predictions[split] = self._evaluate(self.splits[split])
+            self._predictions[split] = self._evaluate(self._split("predictions", split))
         return self._predictions[split]
+
+    def batches(self, split: str) -> Iterator[Predictions]:
+        """Evaluate the model on a split batch by batch; each is let go when the next is asked for.
+
+        Raises:
+            MetricError: There is no split of that name.
+        """
+        for place, batch in enumerate(self._split("batches", split).batches()):
+            with self._seeded(place):
+                predicted = self.objective.predict(self.model, batch)
+                if predicted is None:
+                    found = _found(self.objective.value(self.model, batch))
+                else:
+                    found = _found(self.objective.value_of(*predicted), *predicted, inputs=batch[0])
+            yield found
+
+    def _split(self, asked: str, name: str) -> ObservedSplit:
+        if name not in self.splits:
+            raise MetricError(f"{asked}: {name!r} is no split {suggest(name, self.splits)}")
+        return self.splits[name]
 
     def blended(self, other: ObservedLearner, weight: float) -> Observed:
         """Return a learner on the straight line to another; it shares memory with neither.
@@ -121,27 +140,46 @@ class Observed:
         return dataclasses.replace(self, model=model, _predictions={})
 
     def _evaluate(self, split: ObservedSplit) -> Predictions:
-        with torch.random.fork_rng(
-            devices=[]
-        ):  # what the metric draws does not depend on who evaluates first
-            torch.default_generator.manual_seed(
-                derive_seed(self.configuration.seeds.forward, "evaluation", self.step)
-            )
+        with self._seeded():
             return self._predicted(split)
 
+    @contextmanager
+    def _seeded(self, *place: int) -> Iterator[None]:
+        """Seed what the model draws; what the metric draws does not depend on who evaluates first."""
+        seed = derive_seed(self.configuration.seeds.forward, "evaluation", self.step, *place)
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(seed)
+            yield
+
     def _predicted(self, split: ObservedSplit) -> Predictions:
-        outputs, targets, total = [], [], 0.0
+        outputs, targets, hidden = [], [], []
         for batch in split.batches():
             predicted = self.objective.predict(self.model, batch)
             if predicted is None:
-                total += float(self.objective.loss(self.model, batch)) * len(next(tensors_of(batch)))
+                samples = len(next(tensors_of(batch)))
+                hidden.append((samples, _found(self.objective.value(self.model, batch))))
             else:
                 outputs.append(predicted[0])
                 targets.append(predicted[1])
-        if not outputs:
-            return Predictions(loss=total / len(split))
+        if hidden:
+            return _mean(hidden)
         joined = torch.cat(outputs), torch.cat(targets)
-        return Predictions(float(self.objective.loss_of(*joined)), *joined)
+        return _found(self.objective.value_of(*joined), *joined)
+
+
+def _found(value: Value, outputs: Any = None, targets: Any = None, inputs: Any = None) -> Predictions:
+    terms = {name: float(term) for name, term in value.items()} if isinstance(value, Mapping) else {}
+    return Predictions(float(total(value)), outputs, targets, inputs, terms)
+
+
+def _mean(parts: Sequence[tuple[int, Predictions]]) -> Predictions:
+    """Return the mean losses of a split from the sizes and the losses of its batches."""
+    samples = sum(size for size, _ in parts)
+    loss = sum(size * part.loss for size, part in parts) / samples
+    names = parts[0][1].terms
+    return Predictions(
+        loss, terms={name: sum(size * part.terms[name] for size, part in parts) / samples for name in names}
+    )
 
 
 def observed_splits(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any, final
@@ -14,12 +16,15 @@ import torch
 import xxhash
 
 from paribus.engine.checkpoint import Checkpoint, Replayer
+from paribus.engine.claiming import POLL_SECONDS, Claimant
 from paribus.engine.data import preserved_draws
 from paribus.engine.designs import Cell, Level, treatment_of
 from paribus.engine.environment import environment
 from paribus.engine.model import torch_dtype
 from paribus.engine.observed import Observed, observed_splits
 from paribus.engine.plan import horizon_of
+from paribus.engine.preparation import prepared
+from paribus.engine.termination import terminated_in_order
 from paribus.engine.training import numerics
 from paribus.engine.work import Work
 from paribus.errors import ExecutionError, MetricError, StoreError, suggest
@@ -90,7 +95,7 @@ def _controls(cells: Sequence[Cell], metric: Metric) -> list[tuple[int, int]]:
     for index, cell in enumerate(cells):
         if all(level.control for level in cell.levels if level.factor in controlled):
             groups.setdefault(_others(cell, controlled), []).append(index)
-    found = []
+    found, alone = [], []
     for index, cell in enumerate(cells):
         candidates = groups.get(_others(cell, controlled), [])
         if index in candidates:
@@ -99,6 +104,14 @@ def _controls(cells: Sequence[Cell], metric: Metric) -> list[tuple[int, int]]:
         chosen = matching or candidates
         if len(chosen) == 1:
             found.append((index, chosen[0]))
+        else:
+            alone.append(index)
+    if alone:
+        warnings.warn(
+            f"{metric.name}: {len(alone)} of {len(cells)} learners, as learner {alone[0]}, get no value: "
+            "no control, or several, have their seeds; give the control the seeds of the treatment",
+            stacklevel=4,
+        )
     return found
 
 
@@ -165,16 +178,11 @@ def compute_pairs(
         replayer: Gives any learner at any step.
     """
     values, failed = 0, []
-    for pair in sorted(pairs, key=lambda pair: (pair.other, pair.learner, pair.step)):
-        with numerics(cells[pair.learner].configuration.numerics), preserved_draws():
+    ordered = sorted(pairs, key=lambda pair: (pair.other, pair.learner, pair.step))
+    with terminated_in_order(), Claimant(store) as claimant:
+        for pair in _claimed(ordered, claimant, store):
             try:
-                one, two = (
-                    _observe(cells[index], replayer.at(cells[index].configuration, pair.step), work)
-                    for index in (pair.learner, pair.other)
-                )
-                with torch.no_grad():
-                    found = pair.metric.pair_values(one, two)
-                store.commit(_record(pair, cells, found))
+                store.commit(_record(pair, cells, _values(pair, cells, work, replayer)))
                 values += 1
             except ExecutionError:
                 continue
@@ -186,9 +194,36 @@ def compute_pairs(
     return Computed(values, replayer.replayed, tuple(failed))
 
 
+def _claimed(pairs: Sequence[Pair], claimant: Claimant, store: Store) -> Iterator[Pair]:
+    """Yield each pair that nobody else computes, claimed meanwhile; wait for those of other drivers."""
+    while pairs:
+        elsewhere = []
+        for pair in pairs:
+            if not claimant.take(pair.key):
+                elsewhere.append(pair)
+                continue
+            if not store.statuses([pair.key]):
+                yield pair
+            claimant.give_back(pair.key)
+        if elsewhere:
+            time.sleep(POLL_SECONDS)
+        pairs = elsewhere
+
+
+def _values(pair: Pair, cells: Sequence[Cell], work: Work, replayer: Replayer) -> Mapping[str, Any]:
+    with numerics(cells[pair.learner].configuration.numerics), preserved_draws():
+        one, two = (
+            _observe(cells[index], replayer.at(cells[index].configuration, pair.step), work)
+            for index in (pair.learner, pair.other)
+        )
+        with torch.no_grad():
+            return pair.metric.pair_values(one, two)
+
+
 def _observe(cell: Cell, found: Checkpoint, work: Work) -> Observed:
     numerics = cell.configuration.numerics
-    splits = observed_splits(work.splits, torch.device(numerics.device), torch_dtype(numerics.dtype))
+    sources = prepared(work, cell.configuration)
+    splits = observed_splits(sources, torch.device(numerics.device), torch_dtype(numerics.dtype))
     model = found.model.eval()
     return Observed(model, found.optimizer, work.objective, cell.configuration, splits, found.step)
 

@@ -11,33 +11,20 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Literal, final
 
+from paribus import markup
 from paribus.engine.collection import collection_paused
 from paribus.engine.configuration import Configuration
+from paribus.engine.known import Known, Stored
+from paribus.engine.needs import with_what_they_need
+from paribus.engine.reads import keys_read, read_states
 from paribus.engine.segments import Segment, grow
 from paribus.engine.work import Task
 from paribus.loggers import Horizon, Metric, Schedule
 
 Decision = Literal["cached", "resumable", "to run"]
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """What the store knows of a state.
-
-    Attributes:
-        status: ``done``, ``diverged`` or ``failed``.
-        step: The step reached.
-        recorded: For each metric digest, the steps at which it was recorded.
-        state: Digest of the state object; ``None`` where there is none.
-    """
-
-    status: str
-    step: int
-    recorded: Mapping[str, frozenset[int]] = field(default_factory=dict)
-    state: str | None = None
 
 
 @final
@@ -76,6 +63,8 @@ class Plan:
         controls: How many learners are declared controls.
         late: How many learners have an intervention that begins after their last step.
         pairs: How many values of pair metrics are to be computed once both learners exist.
+        pair_replays: How many states must be replayed for them.
+        to_replay: Those of the segments to run that were trained before.
     """
 
     learners: tuple[Planned, ...]
@@ -87,6 +76,8 @@ class Plan:
     controls: int = 0
     late: int = 0
     pairs: int = 0
+    pair_replays: int = 0
+    to_replay: tuple[int, ...] = ()
 
     @property
     def cached(self) -> int:
@@ -108,6 +99,11 @@ class Plan:
         """Steps that must be trained now."""
         return sum(self.segments[index].steps for index in self.to_run)
 
+    @property
+    def steps_to_replay(self) -> int:
+        """Those of the steps to train that were trained before, and lack a metric or a state."""
+        return sum(self.segments[index].steps for index in self.to_replay)
+
     def tasks(self) -> list[Task]:
         """Return what is to do as tasks, parents before children; an evaluation is a task of no steps."""
         evaluations = [
@@ -119,13 +115,15 @@ class Plan:
     def starting_points(self) -> list[str]:
         """Return the keys of the stored states that tasks start from."""
         made = {self.segments[index].key for index in self.to_run}
-        parents = dict.fromkeys(task.parent for task in self.tasks())
-        return [key for key in parents if key is not None and key in self.states and key not in made]
+        needed = dict.fromkeys(key for task in self.tasks() for key in (task.parent, *task.reads))
+        return [key for key in needed if key is not None and key in self.states and key not in made]
 
     def _evaluation(self, configuration: Configuration, step: int, names: Iterable[str]) -> Task:
         key = configuration.key(step)
         due = dict.fromkeys(sorted(names), (step,))
-        return Task(key, None if step == 0 else key, step, step, configuration, due)
+        if step == 0:
+            return Task(key, None, 0, 0, configuration, due, keys_read(configuration, -1))
+        return Task(key, key, step, step, configuration, due)
 
     def _task(self, segment: Segment) -> Task:
         parent = None if segment.parent is None else self.segments[segment.parent].key
@@ -134,7 +132,13 @@ class Plan:
             for name, steps in schedule.items():
                 due.setdefault(name, set()).update(_within(steps, segment.start, segment.stop))
         ordered = {name: tuple(sorted(steps)) for name, steps in due.items() if steps}
-        return Task(segment.key, parent, segment.start, segment.stop, segment.configuration, ordered)
+        start, stop, configuration = segment.start, segment.stop, segment.configuration
+        return Task(segment.key, parent, start, stop, configuration, ordered, segment.reads)
+
+    @property
+    def read(self) -> tuple[Segment, ...]:
+        """The segments that are part of no learner, and lead to states that learners read."""
+        return tuple(segment for segment in self.segments if not segment.learners)
 
     def __str__(self) -> str:
         count, cached = len(self.learners), self.cached
@@ -146,26 +150,34 @@ class Plan:
         ]
         reasons = Counter(planned.reason for planned in self.learners if planned.decision != "cached")
         lines += [f"  {number} × {reason}" for reason, number in reasons.most_common()]
+        if self.to_evaluate or self.to_replay:
+            lines.append(
+                f"  {len(self.to_evaluate):,} states to evaluate, {self.steps_to_replay:,} steps to replay"
+            )
+        if self.read:
+            steps = sum(segment.steps for segment in self.read)
+            lines.append(
+                f"  {len(self.read)} × a segment of no learner, whose state others read: {steps:,} steps"
+            )
         if self.late:
             lines.append(f"  {self.late} × an intervention begins after the last step and never happens")
         if self.pairs:
-            lines.append(f"  {self.pairs} × a metric of two learners, computed from their states")
+            replays = f", {self.pair_replays:,} of which are replayed" if self.pair_replays else ""
+            lines.append(f"  {self.pairs} × a metric of two learners, computed from their states{replays}")
         return "\n".join(lines)
 
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
         head, steps, *reasons = str(self).split("\n")
-        items = "".join(f"<li>{reason.strip()}</li>" for reason in reasons)
-        return f"<b>{head}</b><br>{steps}<ul>{items}</ul>"
+        return markup.titled(head, markup.paragraph(steps), markup.bullets(map(str.strip, reasons)))
 
 
 @collection_paused()
 def make_plan(
     configurations: Sequence[Configuration],
     metrics: Sequence[tuple[Metric, str]],
-    stored: Mapping[str, Stored],
-    stops: Mapping[bytes, Sequence[int]],
+    known: Known,
     *,
     checkpoints: Schedule | None = None,
     controls: int = 0,
@@ -175,72 +187,92 @@ def make_plan(
     Args:
         configurations: One per learner, all different.
         metrics: Each metric with its digest in hex.
-        stored: What the store holds, by key.
-        stops: For each family, the steps at which the store holds a state of it.
+        known: What the store holds of their trajectories.
         checkpoints: Steps at which states are kept besides forks, window edges and ends.
         controls: How many learners are declared controls.
     """
-    segments, paths = grow(configurations, _edges(configurations, stored, stops, checkpoints))
+    read = read_states(configurations)
+    edges = _edges(configurations, known, checkpoints)
+    past = _edges([each.configuration for each in read], known, None)
+    segments, paths = grow(
+        [*configurations, *(each.configuration for each in read)],
+        [*edges, *(_until(each.step, own) for each, own in zip(read, past, strict=True))],
+        len(configurations),
+    )
     due = _due(configurations, [metric for metric, _ in metrics])
-    digests = {metric.name: digest for metric, digest in metrics}
+    look = _Look(known, {metric.name: digest for metric, digest in metrics})
     needs = [
-        _need(configuration.total, [segments[index] for index in path], asked, digests, stored)
+        look.need(configuration, [segments[index] for index in path], asked)
         for configuration, path, asked in zip(configurations, paths, due, strict=True)
     ]
-    to_run = {path[place] for path, need in zip(paths, needs, strict=True) for place in need.places}
-    for index in list(to_run):
-        _need_state(segments, segments[index].parent, stored, to_run)
-    to_evaluate = _evaluations(paths, needs, to_run)
+    states = known.states
+    wanted = {path[place] for path, need in zip(paths, needs, strict=True) for place in need.places}
+    drawn = {path[0] for path, need in zip(paths, needs, strict=True) if need.draws}
+    to_run = with_what_they_need(wanted, drawn, segments, known)
+    to_evaluate = _evaluations(segments, paths, needs, to_run)
+    trained = {index for path, need in zip(paths, needs, strict=True) for index in path[: need.trained]}
     learners = tuple(
         Planned(
             configuration.key(),
             path,
-            _decision(need, path, segments, to_run),
+            _decision(need, path, to_run),
             need.reason,
             configuration.total,
         )
         for configuration, path, need in zip(configurations, paths, needs, strict=True)
     )
-    states = {key: entry.state for key, entry in stored.items() if entry.state is not None}
     late = sum(bool(configuration.timeline and configuration.late) for configuration in configurations)
-    return Plan(learners, tuple(segments), tuple(sorted(to_run)), states, due, to_evaluate, controls, late)
+    return Plan(
+        learners,
+        tuple(segments),
+        tuple(sorted(to_run)),
+        states,
+        due,
+        to_evaluate,
+        controls,
+        late,
+        to_replay=tuple(sorted(to_run & trained)),
+    )
 
 
 def _edges(
-    configurations: Sequence[Configuration],
-    stored: Mapping[str, Stored],
-    stops: Mapping[bytes, Sequence[int]],
-    checkpoints: Schedule | None,
+    configurations: Sequence[Configuration], known: Known, checkpoints: Schedule | None
 ) -> list[list[int]]:
     """List where each run's segments end: its own edges, checkpoints, and stored states of its trajectory."""
-    if not stored and checkpoints is None:
+    if not known and checkpoints is None:
         return [configuration.edges() for configuration in configurations]
     edges = []
     for configuration in configurations:
-        marks = set(configuration.edges())
+        family, own = configuration.family, configuration.edges()
+        marks = {
+            stop
+            for stop in known.stops(family)
+            if stop < own[-1] and known.stored(configuration.key(stop), family, stop) is not None
+        }
         if checkpoints is not None:
             marks.update(checkpoints.steps(horizon_of(configuration)))
-        known = stops.get(configuration.family, ())
-        marks.update(s for s in known if s < configuration.total and configuration.key(s) in stored)
-        edges.append(sorted(marks - {0}))
+        edges.append(sorted({*own, *marks} - {0}) if marks else own)
     return edges
 
 
 def horizon_of(configuration: Configuration) -> Horizon:
     """Return the length and the landmarks of a run, which schedules read."""
     windows = tuple(configuration.edges()[:-1])
-    return Horizon(configuration.total, configuration.steps_per_epoch, windows)
+    epochs = configuration.course.ends(configuration.total) if configuration.varies else ()
+    return Horizon(configuration.total, configuration.steps_per_epoch, windows, epochs)
 
 
 def _due(
     configurations: Sequence[Configuration], metrics: Sequence[Metric]
 ) -> list[dict[str, Sequence[int]]]:
     """List, for each learner, the steps of each metric; equal horizons share one list."""
-    known: dict[tuple[int, int, tuple[int, ...]], dict[str, Sequence[int]]] = {}
+    known: dict[object, dict[str, Sequence[int]]] = {}
     due = []
     for configuration in configurations:
         windows = tuple(configuration.edges()) if configuration.timeline else ()
-        marks = (configuration.total, configuration.steps_per_epoch, windows)
+        marks: tuple[object, ...] = (configuration.total, configuration.steps_per_epoch, windows)
+        if configuration.varies:
+            marks += (configuration.course,)
         if marks not in known:
             horizon = horizon_of(configuration)
             known[marks] = {metric.name: sorted(metric.schedule.steps(horizon)) for metric in metrics}
@@ -251,65 +283,113 @@ def _due(
 @final
 @dataclass(frozen=True, slots=True)
 class _Need:
-    """Places on a learner's path that must be trained, why, and where metrics need only be evaluated."""
+    """What a learner lacks.
+
+    Attributes:
+        places: Places on its path that must be trained.
+        reason: Why.
+        evaluations: Where metrics need only be evaluated: place, step and names.
+        trained: How many places were trained before.
+    """
 
     places: frozenset[int]
     reason: str
     evaluations: tuple[tuple[int, int, frozenset[str]], ...] = ()
+    trained: int = 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether a metric is to be evaluated at the initial state."""
+        return any(step == 0 for _, step, _ in self.evaluations)
 
 
-_NOTHING = _Need(frozenset(), "cached")
+@cache
+def _cached(trained: int) -> _Need:
+    return _Need(frozenset(), "cached", trained=trained)
+
+
+@cache
+def _new(length: int) -> _Need:
+    return _Need(frozenset(range(length)), _NEW)
+
+
 _NEW = "new: not in the store"
+_Missing = Mapping[int, frozenset[str]]
 
 
-def _need(
-    total: int,
-    path: Sequence[Segment],
-    due: Mapping[str, Sequence[int]],
-    digests: Mapping[str, str],
-    stored: Mapping[str, Stored],
-) -> _Need:
-    if not stored:
-        return _Need(frozenset(range(len(path))), _NEW)
-    entries = [stored.get(segment.key) for segment in path]
-    for place, entry in enumerate(entries):
-        if entry is not None and entry.status == "diverged":
-            path, entries = path[: place + 1], entries[: place + 1]
-            total = entry.step
-            break
-    trained = max((p for p, e in enumerate(entries) if e is not None and e.status != "failed"), default=-1)
-    places = set(range(trained + 1, len(path)))
-    reach = total if trained == len(path) - 1 else path[trained].stop
-    known = [*entries, stored.get(path[0].configuration.key(0))]
-    missing = _missing(reach, due, digests, known) if trained >= 0 else {}
-    evaluations = []
-    for step, names in missing.items():
-        place = bisect_left(path, step, key=lambda segment: segment.stop)
-        entry = entries[place]
-        if step == 0 or (path[place].stop == step and entry is not None and entry.state is not None):
-            evaluations.append((place, step, names))
-        else:
-            places.add(place)
-    if not places and not evaluations:
-        return _NOTHING
-    reason = _reason(entries, trained, len(path), missing, replayed=bool(places))
-    return _Need(frozenset(places), reason, tuple(evaluations))
+@final
+class _Look:
+    """Looks up what is stored of each learner; learners that recorded the same are compared once."""
 
+    def __init__(self, known: Known, digests: Mapping[str, str]) -> None:
+        self._known = known
+        self._digests = digests
+        self._compared: dict[tuple[int, ...], _Missing] = {}
 
-def _missing(
-    reach: int,
-    due: Mapping[str, Sequence[int]],
-    digests: Mapping[str, str],
-    entries: Sequence[Stored | None],
-) -> dict[int, frozenset[str]]:
-    """List, for each step up to ``reach``, the metrics that are due and not recorded."""
-    missing: dict[int, frozenset[str]] = {}
-    for name, steps in due.items():
-        recorded = [e.recorded.get(digests[name], frozenset()) for e in entries if e is not None]
-        for step in steps:
-            if step <= reach and not any(step in known for known in recorded):
-                missing[step] = missing.get(step, frozenset()) | {name}
-    return missing
+    def need(
+        self, configuration: Configuration, path: Sequence[Segment], due: Mapping[str, Sequence[int]]
+    ) -> _Need:
+        """Find what is missing along a path."""
+        if not self._known:
+            return _new(len(path))
+        family, total = configuration.family, configuration.total
+        entries = [self._known.stored(segment.key, family, segment.stop) for segment in path]
+        done = all(entry is not None and entry.status == "done" for entry in entries)
+        if done and not self._missing(configuration, total, due, entries):
+            return _cached(len(path))
+        for place, entry in enumerate(entries):
+            if entry is not None and entry.status == "diverged":
+                path, entries = path[: place + 1], entries[: place + 1]
+                total = entry.step
+                break
+        trained = max(
+            (p for p, e in enumerate(entries) if e is not None and e.status != "failed"), default=-1
+        )
+        reach = total if trained == len(path) - 1 else path[trained].stop
+        missing = self._missing(configuration, reach, due, entries) if trained >= 0 else {}
+        places = set(range(trained + 1, len(path)))
+        evaluations = []
+        for step, names in missing.items():
+            place = bisect_left(path, step, key=lambda segment: segment.stop)
+            entry = entries[place]
+            if step == 0 or (path[place].stop == step and entry is not None and entry.state is not None):
+                evaluations.append((place, step, names))
+            else:
+                places.add(place)
+        if not places and not evaluations:
+            return _cached(trained + 1)
+        reason = _reason(entries, trained, len(path), missing, replayed=bool(places))
+        return _Need(frozenset(places), reason, tuple(evaluations), trained + 1)
+
+    def _missing(
+        self,
+        configuration: Configuration,
+        reach: int,
+        due: Mapping[str, Sequence[int]],
+        entries: Sequence[Stored | None],
+    ) -> _Missing:
+        """List, for each step up to ``reach``, the metrics that are due and not recorded."""
+        recorded = [entry.recorded for entry in entries if entry is not None]
+        missing = self._compare(reach, due, recorded)
+        if 0 in missing:
+            start = self._known.stored(configuration.key(0), configuration.family, 0)
+            if start is not None:
+                return self._compare(reach, due, [*recorded, start.recorded])
+        return missing
+
+    def _compare(
+        self, reach: int, due: Mapping[str, Sequence[int]], recorded: Sequence[Mapping[str, frozenset[int]]]
+    ) -> _Missing:
+        memo = (reach, id(due), *map(id, recorded))
+        if memo not in self._compared:
+            missing: dict[int, frozenset[str]] = {}
+            for name, steps in due.items():
+                found = frozenset().union(*(each.get(self._digests[name], ()) for each in recorded))
+                for step in steps:
+                    if step <= reach and step not in found:
+                        missing[step] = missing.get(step, frozenset()) | {name}
+            self._compared[memo] = missing
+        return self._compared[memo]
 
 
 def _reason(
@@ -332,31 +412,30 @@ def _reason(
 
 
 def _evaluations(
-    paths: Sequence[Sequence[int]], needs: Sequence[_Need], to_run: Collection[int]
+    segments: Sequence[Segment],
+    paths: Sequence[Sequence[int]],
+    needs: Sequence[_Need],
+    to_run: Collection[int],
 ) -> dict[tuple[int, int], frozenset[str]]:
     """Gather what is only to be evaluated, by segment and step; what is trained records it anyway."""
     gathered: dict[tuple[int, int], frozenset[str]] = {}
+    roots: dict[str, int] = {}
     for path, need in zip(paths, needs, strict=True):
         for place, step, names in need.evaluations:
             if path[place] not in to_run:
-                at = path[place], step
+                first = path[place]
+                if step == 0:  # segments that part at their first step have one state there
+                    first = roots.setdefault(segments[first].configuration.key(0), first)
+                at = first, step
                 gathered[at] = gathered.get(at, frozenset()) | names
     return gathered
 
 
-def _need_state(
-    segments: Sequence[Segment], parent: int | None, stored: Mapping[str, Stored], to_run: set[int]
-) -> None:
-    """Walk back from a segment to the nearest stored state and mark what lies between."""
-    while parent is not None and parent not in to_run:
-        entry = stored.get(segments[parent].key)
-        if entry is not None and entry.state is not None:
-            return
-        to_run.add(parent)
-        parent = segments[parent].parent
+def _until(step: int, edges: Sequence[int]) -> list[int]:
+    return [*(edge for edge in edges if edge < step), step]
 
 
-def _decision(need: _Need, path: Sequence[int], segments: Sequence[Segment], to_run: set[int]) -> Decision:
+def _decision(need: _Need, path: Sequence[int], to_run: Collection[int]) -> Decision:
     if not need.places:
         return "resumable" if need.evaluations else "cached"
     first = min(need.places)

@@ -1,51 +1,79 @@
-"""One progress line per run, on whatever terminal there is."""
+"""One progress line per run: how far it is, told to whoever shows it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+import time
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import final
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
+from paribus.engine.notebook import in_notebook
 from paribus.engine.plan import Plan
+from paribus.engine.standing import Tally
+from paribus.engine.views import Log, Notebook, Notice, Terminal, View
 from paribus.engine.work import Outcome
+
+_INTERRUPTED = "interrupted: what was finished is stored, and the next run goes on from it"
 
 
 @final
 class Meter:
-    """Counts steps and segments of a run, and shows them."""
+    """Tells views how far a run is, each as often as it asks for."""
 
-    def __init__(self, bar: Progress, plan: Plan) -> None:
-        self._bar = bar
-        self._failed = 0
-        self._row = bar.add_task("training", total=plan.steps_to_train, told="")
+    def __init__(self, plan: Plan, views: Sequence[View]) -> None:
+        self._tally = Tally(plan)
+        self._views = views
+        self._began = now = time.monotonic()
+        self._due = [now if view.at_once else now + view.interval for view in views]
+        self._show()
 
-    def advance(self, steps: int) -> None:
-        """Count steps trained."""
-        self._bar.advance(self._row, steps)
+    def reached(self, key: str, step: int, loss: float) -> None:
+        """Note how far a task is; called ten times a second for each learner that is trained."""
+        self._tally.reached(key, step, loss)
+        self._show()
 
     def settled(self, outcome: Outcome) -> None:
-        """Count a segment, and say at once when one failed."""
-        if outcome.status in ("failed", "blocked"):
-            self._failed += 1
-            self._bar.update(self._row, told=f"[red]{self._failed} failed")
+        """Note what became of a task."""
+        self._tally.settled(outcome)
+        self._show()
+
+    def close(self) -> None:
+        """Show how the run ended."""
+        standing = self._tally.standing(time.monotonic() - self._began)
+        for view in self._views:
+            view.close(standing)
+
+    def _show(self) -> None:
+        now = time.monotonic()
+        for place, view in enumerate(self._views):
+            if now >= self._due[place]:
+                view.show(self._tally.standing(now - self._began))
+                self._due[place] = now + view.interval
 
 
 @contextmanager
-def metered(plan: Plan, *, shown: bool) -> Iterator[Meter]:
-    """Show a bar over the steps to train while the block runs."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("steps"),
-        TimeRemainingColumn(elapsed_when_finished=True),
-        TextColumn("{task.fields[told]}"),
-    )
-    with Progress(*columns, disable=not shown or not plan.to_run) as bar:
-        try:
-            yield Meter(bar, plan)
-        except KeyboardInterrupt:
-            bar.console.print("interrupted: what was finished is stored, and the next run goes on from it")
-            raise
+def metered(plan: Plan, store: Path, *, shown: bool) -> Iterator[Meter]:
+    """Show how far a run is while the block runs.
+
+    Args:
+        plan: What is to be trained.
+        store: The store's folder.
+        shown: Whether it is shown here, or only to those who watch the store.
+    """
+    meter = Meter(plan, [Notice(store), *([_view()] if shown else [])])
+    try:
+        yield meter
+    except KeyboardInterrupt:
+        if shown:
+            print(_INTERRUPTED, file=sys.stderr)
+        raise
+    finally:
+        meter.close()
+
+
+def _view() -> View:
+    if in_notebook():
+        return Notebook()
+    return Terminal() if sys.stderr.isatty() else Log(sys.stderr)

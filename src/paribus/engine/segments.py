@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import final
 
 from paribus.engine.configuration import Configuration
+from paribus.engine.reads import keys_read
 
 
 @final
@@ -21,7 +22,8 @@ class Segment:
         start: First step.
         stop: Step after the last one.
         configuration: Of the first learner that passes through.
-        learners: Indices of the learners that pass through.
+        learners: Indices of the learners that pass through; none where it only leads to a state that is read.
+        reads: Keys of the states of other trajectories that it starts with.
     """
 
     key: str
@@ -30,6 +32,7 @@ class Segment:
     stop: int
     configuration: Configuration
     learners: tuple[int, ...]
+    reads: tuple[str, ...] = ()
 
     @property
     def steps(self) -> int:
@@ -38,36 +41,49 @@ class Segment:
 
 
 def grow(
-    configurations: Sequence[Configuration], edges: Sequence[Sequence[int]]
+    configurations: Sequence[Configuration],
+    edges: Sequence[Sequence[int]],
+    learners: int | None = None,
 ) -> tuple[list[Segment], list[tuple[int, ...]]]:
     """Merge runs into a tree of segments.
 
     Args:
-        configurations: One per learner.
-        edges: For each learner the steps, ascending, at which its segments must end.
+        configurations: One per learner, then those of states that learners read.
+        edges: For each the steps, ascending, at which its segments must end; ``[0]``: its initial state.
+        learners: How many of them are learners; ``None``: all.
 
     Returns:
         The segments, parents before children, and each learner's path of indices into them.
     """
-    segments: list[Segment] = []
+    count = len(configurations) if learners is None else learners
+    segments = [_start(c) for c, own in zip(configurations, edges, strict=True) if own[-1] == 0]
     paths: list[list[int]] = [[] for _ in configurations]
     roots: dict[object, list[int]] = {}
     for index, configuration in enumerate(configurations):
-        past = (configuration.family, *_signature(configuration, -1))
-        roots.setdefault(past, []).append(index)
+        if edges[index][-1] > 0:
+            past = (configuration.family, *_signature(configuration, -1))
+            roots.setdefault(past, []).append(index)
     pending: list[tuple[list[int], int, int | None]] = [(members, 0, None) for members in roots.values()]
     while pending:
         members, start, parent = pending.pop()
         for group in _parted(configurations, members, start):
-            stop = min(edges[index][bisect_right(edges[index], start)] for index in group)
+            stop = min([edges[index][bisect_right(edges[index], start)] for index in group])
             chosen = configurations[group[0]]
             for index in group:
                 paths[index].append(len(segments))
-            going_on = [index for index in group if configurations[index].total > stop]
+            going_on = [index for index in group if edges[index][-1] > stop]
             if going_on:
                 pending.append((going_on, stop, len(segments)))
-            segments.append(Segment(chosen.key(stop), parent, start, stop, chosen, tuple(group)))
-    return segments, [tuple(path) for path in paths]
+            passing = tuple([index for index in group if index < count])
+            reads = keys_read(chosen, start, drawn=parent is None) if count < len(configurations) else ()
+            segments.append(Segment(chosen.key(stop), parent, start, stop, chosen, passing, reads))
+    return segments, [tuple(path) for path in paths[:count]]
+
+
+def _start(configuration: Configuration) -> Segment:
+    """Return the segment of no steps that draws an initial state and keeps it."""
+    key, reads = configuration.key(0), keys_read(configuration, -1)
+    return Segment(key, None, 0, 0, configuration, (), reads)
 
 
 def _parted(configurations: Sequence[Configuration], members: list[int], start: int) -> Iterable[list[int]]:

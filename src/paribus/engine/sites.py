@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from itertools import count
 from typing import Any, final
 
 import torch
 from torch import nn
 
-from paribus.engine.nested import map_tensors
+from paribus.engine.data import drawing_from
+from paribus.engine.draws import seed_torch
+from paribus.engine.nested import map_tensors, tensors_of
+from paribus.errors import ConfigurationError
+from paribus.identity import derive_seed
 from paribus.interventions.base import TimedIntervention
 from paribus.interventions.selection import selected_modules
 from paribus.interventions.sites import (
     ActivationsIntervention,
     BatchIntervention,
     BuffersIntervention,
+    Call,
     GradientsIntervention,
 )
 
@@ -28,10 +35,15 @@ class Sites:
         active: The interventions whose span holds the segment, in the order in which they act.
         model: The model that is trained.
         optimizer: Its optimizer.
+        augment: Seed of the ``augment`` stream, from which changes of the batch draw.
     """
 
     def __init__(
-        self, active: Sequence[TimedIntervention], model: nn.Module, optimizer: torch.optim.Optimizer
+        self,
+        active: Sequence[TimedIntervention],
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        augment: int,
     ) -> None:
         self._batches = [each for each in active if isinstance(each, BatchIntervention)]
         self._activations = [each for each in active if isinstance(each, ActivationsIntervention)]
@@ -40,7 +52,10 @@ class Sites:
         self._model = model
         self._optimizer = optimizer
         self._parameters = dict(model.named_parameters())
+        self._augment = augment
         self._step: int | None = None
+        self._differentiating = False
+        self._calls: dict[tuple[int, str], int] = {}
 
     def change_buffers(self, step: int) -> None:
         """Change what the optimizer keeps, before a step."""
@@ -58,11 +73,12 @@ class Sites:
     def changed_batch(self, batch: Any, step: int) -> Any:
         """Return the batch that a step trains on."""
         for each in self._batches:
-            batch = each.edit(batch, step)
+            batch = edited_batch(each, batch, step, self._augment)
         return batch
 
     def change_gradients(self, step: int) -> None:
         """Change the gradients of a step; what is deleted takes no step."""
+        self._differentiating = False
         if not self._gradients:
             return
         gradients = {n: p.grad for n, p in self._parameters.items() if p.grad is not None}
@@ -75,33 +91,61 @@ class Sites:
     @contextmanager
     def hooked(self) -> Iterator[None]:
         """Hook the activations that change; they do so only within ``forward``."""
-        handles = [
-            module.register_forward_hook(self._hook(each, path))
-            for each in self._activations
-            for path, module in selected_modules(self._model, each.layers, type(each).__name__).items()
-        ]
-        try:
+        with ExitStack() as handles:
+            for number, each in enumerate(self._activations):
+                for path, module in selected_modules(self._model, each.layers, type(each).__name__).items():
+                    handle = module.register_forward_hook(self._hook(number, path))
+                    handles.callback(handle.remove)
             yield
-        finally:
-            for handle in handles:
-                handle.remove()
 
     @contextmanager
     def forward(self, step: int) -> Iterator[None]:
         """Mark the forward pass of a training step."""
         self._step = step
+        self._calls.clear()
         try:
             yield
         finally:
             self._step = None
+            self._differentiating = True
 
-    def _hook(self, intervention: ActivationsIntervention, layer: str) -> Any:
-        def changed(tensor: torch.Tensor) -> torch.Tensor:
-            step = self._step
-            return (
-                intervention.edit(tensor, step, layer)
-                if step is not None and tensor.is_floating_point()
-                else tensor
-            )
+    def _hook(self, number: int, layer: str) -> Any:
+        intervention = self._activations[number]
 
-        return lambda module, inputs, output: None if self._step is None else map_tensors(changed, output)
+        def changed(module: nn.Module, inputs: object, output: Any) -> Any:
+            if self._differentiating:
+                raise ConfigurationError(
+                    f"{type(intervention).__name__}: {layer!r} is computed again in the backward pass, where "
+                    "it would give something else; turn gradient checkpointing off, or choose another layer"
+                )
+            if self._step is None:
+                return None
+            before = self._calls.get((number, layer), 0)
+            self._calls[number, layer] = before + 1
+            return edited_output(intervention, output, Call(layer, self._step, before))
+
+        return changed
+
+
+def edited_batch(intervention: BatchIntervention, batch: Any, step: int, augment: int) -> Any:
+    """Return the batch after an intervention; what it draws is of the ``augment`` stream at this step."""
+    stream = type(intervention).__name__
+    seed = derive_seed(augment, "augment", stream, getattr(intervention, "seed", 0), step)
+    with drawing_from(seed), torch.no_grad():
+        seed_torch(seed, _device_of(batch))
+        return intervention.edit(batch, step)
+
+
+def _device_of(batch: Any) -> torch.device:
+    return next((tensor.device for tensor in tensors_of(batch)), torch.device("cpu"))
+
+
+def edited_output(intervention: ActivationsIntervention, output: Any, call: Call) -> Any:
+    """Return what a submodule gave after an intervention: each floating tensor of it is changed."""
+    places = count()
+
+    def edited(tensor: torch.Tensor) -> torch.Tensor:
+        place = next(places)
+        return intervention.edit(tensor, replace(call, place=place)) if tensor.is_floating_point() else tensor
+
+    return map_tensors(edited, output)

@@ -15,7 +15,6 @@ import torch
 from torch import nn
 
 from paribus.errors import ConfigurationError, CorruptObjectError
-from paribus.interventions.settings import OptimizerSetting
 
 _HEADER = "paribus"
 _PLAIN = (bool, int, float, str, type(None))
@@ -28,8 +27,9 @@ class State:
 
     Attributes:
         step: Optimizer steps taken.
-        tensors: By name: ``model/<parameter or buffer>``, ``optimizer/<index>/<entry>`` and, where an
-            optimizer keeps more than hyperparameters in its groups, ``group/<index>/<entry>``; on the CPU.
+        tensors: By name, on the CPU: ``model/<parameter or buffer>``, ``optimizer/<parameter>/<entry>`` and,
+            where an optimizer keeps more than hyperparameters in a parameter's group,
+            ``group/<parameter>/<entry>``; ``kept/<event>/<name>``: what a constraint in force keeps.
         plain: The optimizer's entries that are no tensors, by the same names.
     """
 
@@ -69,15 +69,26 @@ class State:
             ) from error
 
 
-def capture(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> State:
+Kept = Mapping[str, Mapping[str, torch.Tensor]]
+
+
+def capture(step: int, model: nn.Module, optimizer: torch.optim.Optimizer, kept: Kept | None = None) -> State:
     """Copy the state out of a model and its optimizer.
+
+    Args:
+        step: Optimizer steps taken.
+        model: The model.
+        optimizer: Its optimizer.
+        kept: What constraints keep, by the digest of their event in hex.
 
     Raises:
         ConfigurationError: The optimizer keeps something that is neither a tensor nor a plain value.
     """
     tensors = {f"model/{name}": _copied(tensor) for name, tensor in named_tensors(model).items()}
+    for event, of_one in (kept or {}).items():
+        tensors.update({f"kept/{event}/{name}": _copied(tensor) for name, tensor in of_one.items()})
     plain: dict[str, Any] = {}
-    for path, value in _entries(optimizer):
+    for path, value in _entries(model, optimizer):
         if isinstance(value, torch.Tensor):
             tensors[path] = _copied(value)
         elif isinstance(value, _PLAIN):
@@ -90,14 +101,22 @@ def capture(step: int, model: nn.Module, optimizer: torch.optim.Optimizer) -> St
     return State(step, tensors, plain)
 
 
-def _entries(optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
+def _entries(model: nn.Module, optimizer: torch.optim.Optimizer) -> Iterator[tuple[str, Any]]:
     """Yield what an optimizer keeps by parameter, and what it keeps in its groups beside hyperparameters."""
-    content = optimizer.state_dict()
+    content, names = optimizer.state_dict(), _names(model, optimizer)
     for index, entries in content["state"].items():
-        yield from ((f"optimizer/{index}/{name}", value) for name, value in entries.items())
+        yield from ((f"optimizer/{names[index]}/{name}", value) for name, value in entries.items())
     given = _given(type(optimizer))  # type: ignore[arg-type]
-    for index, group in enumerate(content["param_groups"]):
-        yield from ((f"group/{index}/{name}", value) for name, value in group.items() if name not in given)
+    for group in content["param_groups"]:
+        besides = {name: value for name, value in group.items() if name not in given}
+        for index in group["params"] if besides else ():
+            yield from ((f"group/{names[index]}/{name}", value) for name, value in besides.items())
+
+
+def _names(model: nn.Module, optimizer: torch.optim.Optimizer) -> list[str]:
+    """Name the optimizer's parameters, in the order in which it numbers them."""
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    return [names[id(parameter)] for group in optimizer.param_groups for parameter in group["params"]]
 
 
 @cache
@@ -105,19 +124,45 @@ def _given(kind: type[torch.optim.Optimizer]) -> frozenset[str]:
     return frozenset({"params", *inspect.signature(kind).parameters})
 
 
-def restore(state: State, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-    """Copy a state into a model and its optimizer, which then share no memory with it."""
+def restore(
+    state: State, model: nn.Module, optimizer: torch.optim.Optimizer, *, model_only: bool = False
+) -> None:
+    """Copy a state into a model and its optimizer, which then share no memory with it.
+
+    Args:
+        state: The state.
+        model: A model of its architecture.
+        optimizer: An optimizer over it; its parameter groups may be others than those that the state had.
+        model_only: Whether the optimizer is left empty.
+    """
     with torch.no_grad():
         for name, tensor in named_tensors(model).items():
             tensor.copy_(state.tensors[f"model/{name}"])
-    entries: dict[int, dict[str, Any]] = {}
+    if model_only:
+        return
+    numbers = {name: number for number, name in enumerate(_names(model, optimizer))}
+    kept: dict[int, dict[str, Any]] = {}
     groups = optimizer.state_dict()["param_groups"]
+    place_of = {number: place for place, group in enumerate(groups) for number in group["params"]}
     for path, value in {**state.tensors, **state.plain}.items():
-        place, *within = path.split("/", 2)
-        if place != "model":
-            kept = groups[int(within[0])] if place == "group" else entries.setdefault(int(within[0]), {})
-            kept[within[1]] = _copied(value) if isinstance(value, torch.Tensor) else value
-    optimizer.load_state_dict({"state": entries, "param_groups": groups})
+        room, _, rest = path.partition("/")
+        name, _, entry = rest.rpartition("/")
+        if room in ("optimizer", "group") and name in numbers:
+            number = numbers[name]
+            into = kept.setdefault(number, {}) if room == "optimizer" else groups[place_of[number]]
+            into[entry] = _copied(value) if isinstance(value, torch.Tensor) else value
+    optimizer.load_state_dict({"state": kept, "param_groups": groups})
+
+
+def kept_in(state: State) -> dict[str, dict[str, torch.Tensor]]:
+    """Return what constraints keep in a state, by the digest of their event in hex."""
+    kept: dict[str, dict[str, torch.Tensor]] = {}
+    for path, tensor in sorted(state.tensors.items(), key=lambda item: item[0]):
+        room, _, rest = path.partition("/")
+        event, _, name = rest.partition("/")
+        if room == "kept":
+            kept.setdefault(event, {})[name] = tensor
+    return kept
 
 
 def named_tensors(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -140,11 +185,3 @@ def same_bits(rows: Sequence[torch.Tensor], others: Sequence[torch.Tensor]) -> b
 
 def _copied(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.detach().to("cpu", copy=True).contiguous()
-
-
-def make_optimizer(model: nn.Module, setting: OptimizerSetting) -> torch.optim.Optimizer:
-    """Make the optimizer over the trainable parameters."""
-    trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    make: Any = setting.kind
-    optimizer: torch.optim.Optimizer = make(trainable, **dict(setting.hyperparameters))
-    return optimizer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from paribus.engine.configuration import Configuration
@@ -44,6 +44,8 @@ class Task:
         configuration: Of any learner that passes through.
         due: For each metric by name, the steps in ``(start, stop]`` at which it is recorded; a segment that
             starts from drawn weights also records step 0.
+        reads: Keys of the states of other trajectories that it starts with.
+        inputs: Digests of these states by key, once they are there.
     """
 
     key: str
@@ -52,6 +54,8 @@ class Task:
     stop: int
     configuration: Configuration
     due: Mapping[str, tuple[int, ...]]
+    reads: tuple[str, ...] = ()
+    inputs: Mapping[str, str] = field(default_factory=dict)
 
 
 @final
@@ -71,6 +75,7 @@ class Outcome:
         state: Digest of the stored state, where it is done.
         skipped: Whether it was not trained at all, because its past failed or diverged.
         saved: Key of the progress that was saved on the way; it goes when the outcome is committed.
+        broken: For each metric that raised, by name, at which step and the exception's last line.
     """
 
     key: str
@@ -84,3 +89,4 @@ class Outcome:
     state: str | None = None
     skipped: bool = False
     saved: str | None = None
+    broken: Mapping[str, str] = field(default_factory=dict)

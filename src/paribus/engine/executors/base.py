@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 
 from paribus.engine.board import Board
 from paribus.engine.journal import Journal
+from paribus.engine.standing import Tell
 from paribus.engine.state import State
 from paribus.engine.training import Progress, train
 from paribus.engine.work import Outcome, Task, Work
@@ -16,13 +17,13 @@ class Executor(ABC):
     """Trains tasks somewhere. Where it does so never changes a bit of the results."""
 
     @abstractmethod
-    def execute(self, board: Board, work: Work, advance: Progress) -> None:
+    def execute(self, board: Board, work: Work, tell: Tell) -> None:
         """Take tasks until there are none, train them, and settle each with its outcome.
 
         Args:
             board: Where tasks come from, parents before children, and where outcomes go.
             work: What all tasks share.
-            advance: Called with numbers of steps trained since the last call.
+            tell: Called now and then with the key of a task, the step reached and the loss there.
 
         Raises:
             ExecutionError: The executor itself cannot start or go on.
@@ -34,7 +35,8 @@ def train_and_put(
 ) -> tuple[State | None, Outcome]:
     """Train a task and put its final state into the store: the part that runs where the worker is."""
     saver = journal.saver(task)
-    end, outcome = train(task, work, state, progress, saver)
+    inputs = {key: State.from_bytes(journal.store.get(digest)) for key, digest in task.inputs.items()}
+    end, outcome = train(task, work, state, progress, saver, inputs)
     if outcome.status != "failed":  # the next run goes on from what was saved
         outcome = dataclasses.replace(outcome, saved=saver.saved)
     return end, journal.put(outcome, end)

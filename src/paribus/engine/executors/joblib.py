@@ -9,7 +9,7 @@ import time
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any, final
 
@@ -18,16 +18,18 @@ from joblib.externals.loky import get_reusable_executor
 
 from paribus.engine.board import Board
 from paribus.engine.executors.base import Executor, train_and_put
+from paribus.engine.executors.notes import read_notes, write_note
 from paribus.engine.executors.shipping import receive, ship
 from paribus.engine.journal import Journal
+from paribus.engine.standing import Tell
 from paribus.engine.state import State
-from paribus.engine.training import Progress
 from paribus.engine.work import Outcome, Task, Work
 from paribus.errors import ConfigurationError, ExecutionError
 
 _BREAKAGES = 3
 _IDLE_SECONDS = 300
 _WATCH_SECONDS = 0.5
+_LOOK_SECONDS = 0.5
 
 
 @final
@@ -45,22 +47,21 @@ class Joblib(Executor):
         if self.workers is not None and self.workers < 1:
             raise ConfigurationError(f"Joblib: workers={self.workers!r}; expected at least 1")
 
-    def execute(self, board: Board, work: Work, advance: Progress) -> None:
+    def execute(self, board: Board, work: Work, tell: Tell) -> None:
         """Train every task; a worker that dies costs its tasks in flight, which are tried again."""
         with tempfile.TemporaryDirectory(prefix="paribus-") as folder:
-            path = str(ship(work, Path(folder)))
-            _Pool(self.workers or cpu_count(), path, board, advance).drain()
+            _Pool(self.workers or cpu_count(), ship(work, Path(folder)), board, tell).drain()
 
 
 @final
 class _Pool:
     """The driver's side of the workers: submits what is ready, and again what was lost."""
 
-    def __init__(self, workers: int, path: str, board: Board, advance: Progress) -> None:
+    def __init__(self, workers: int, path: Path, board: Board, tell: Tell) -> None:
         self._workers = workers
         self._path = path
         self._board = board
-        self._advance = advance
+        self._tell = tell
         self._flying: dict[Future[Outcome], Task] = {}
         self._breakages = 0
 
@@ -68,7 +69,9 @@ class _Pool:
         """Keep the workers busy until nothing is ready and nothing flies."""
         try:
             while self._fill():
-                done, _ = wait(self._flying, return_when=FIRST_COMPLETED)
+                done, _ = wait(self._flying, timeout=_LOOK_SECONDS, return_when=FIRST_COMPLETED)
+                for note in read_notes(self._path.parent):
+                    self._tell(*note)
                 lost = [task for flight in done if (task := self._land(flight)) is not None]
                 if lost:
                     self._recover(lost)
@@ -86,7 +89,7 @@ class _Pool:
 
     def _submit(self, task: Task) -> None:
         state = self._board.state_of(task)
-        flight = self._executor().submit(_train, self._path, task, state, self._board.journal)
+        flight = self._executor().submit(_train, str(self._path), task, state, self._board.journal)
         self._flying[flight] = task
 
     def _executor(self) -> Any:
@@ -101,7 +104,6 @@ class _Pool:
             outcome = flight.result()
         except BrokenProcessPool:
             return task
-        self._advance(outcome.step - task.start)
         self._board.settle(task, outcome)
         return None
 
@@ -138,5 +140,6 @@ def _work(path: str) -> Work:
 def _train(path: str, task: Task, state: str | None, journal: Journal) -> Outcome:
     """Train one task: what runs in a worker."""
     start = None if state is None else State.from_bytes(journal.store.get(state))
-    _, outcome = train_and_put(task, _work(path), start, journal, lambda step: None)
+    note = partial(write_note, Path(path).parent, task.key)
+    _, outcome = train_and_put(task, _work(path), start, journal, note)
     return outcome

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import final
 
 from paribus.engine.board import Board
 from paribus.engine.executors.base import Executor, train_and_put
+from paribus.engine.standing import Tell
 from paribus.engine.state import State
-from paribus.engine.training import Progress
 from paribus.engine.work import Task, Work
 
 
@@ -17,14 +18,12 @@ from paribus.engine.work import Task, Work
 class Serial(Executor):
     """Train in this process; a fork starts from the state in memory."""
 
-    def execute(self, board: Board, work: Work, advance: Progress) -> None:
+    def execute(self, board: Board, work: Work, tell: Tell) -> None:
         """Train every task, depth first."""
         held: dict[str, tuple[State, int]] = {}
         while (task := board.take()) is not None:
             state = _starting_state(task, held, board)
-            meter = _Meter(task.start, advance)
-            end, outcome = train_and_put(task, work, state, board.journal, meter)
-            meter(outcome.step)
+            end, outcome = train_and_put(task, work, state, board.journal, partial(tell, task.key))
             if end is not None and board.children(task):
                 held[task.key] = end, board.children(task)
             board.settle(task, outcome)
@@ -39,16 +38,3 @@ def _starting_state(task: Task, held: dict[str, tuple[State, int]], board: Board
     if uses > 1:
         held[task.parent] = state, uses - 1
     return state
-
-
-@final
-class _Meter:
-    """Turns steps reached into steps since the last call."""
-
-    def __init__(self, start: int, advance: Progress) -> None:
-        self._reached = start
-        self._advance = advance
-
-    def __call__(self, step: int) -> None:
-        self._advance(step - self._reached)
-        self._reached = step

@@ -43,6 +43,8 @@ class _Tree:
     """The skeleton of an in-memory split, files in place of tensors."""
 
     tensors: Any
+    columns: tuple[str, ...]
+    dataset: Any
 
 
 def ship(work: Work, folder: Path) -> Path:
@@ -53,7 +55,9 @@ def ship(work: Work, folder: Path) -> Path:
     """
     numbers = itertools.count()
     splits = {
-        name: _Tree(_stored(source.tensors, folder, numbers)) if isinstance(source, InMemory) else source
+        name: _Tree(_stored(source.tensors, folder, numbers), source.columns, source.dataset)
+        if isinstance(source, InMemory)
+        else source
         for name, source in work.splits.items()
     }
     parts = {"model": work.model, "objective": work.objective, "logger": work.logger, "splits": splits}
@@ -69,7 +73,9 @@ def receive(path: str) -> Work:
         name: cloudpickle.loads(part) for name, part in cloudpickle.loads(Path(path).read_bytes()).items()
     }
     splits = {
-        name: InMemory(_loaded(source.tensors)) if isinstance(source, _Tree) else source
+        name: InMemory(_loaded(source.tensors), source.columns, dataset=source.dataset)
+        if isinstance(source, _Tree)
+        else source
         for name, source in payload.pop("splits").items()
     }
     return Work(splits=splits, **payload)

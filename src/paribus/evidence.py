@@ -1,0 +1,211 @@
+"""Evidence: the frames of an experiment's learners, and the tables and figures made of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, final
+
+import polars as pl
+
+from paribus import analysis
+from paribus.analysis import Factor, Table
+from paribus.engine.designs import Cell
+from paribus.engine.frames import History, distinct_levels, printed, results_frame, tidy_frame
+from paribus.engine.plan import Plan
+from paribus.errors import AnalysisError, suggest
+from paribus.store import Record
+
+if TYPE_CHECKING:
+    from paribus.plotting import Figure
+
+Kind = Literal[
+    "curves",
+    "effects",
+    "slice",
+    "interaction",
+    "importance",
+    "pairs",
+    "profile",
+    "variance",
+    "parallel",
+    "ridge",
+]
+_KINDS = Kind.__args__  # type: ignore[attr-defined]
+_LEVELS = frozenset({"learner", "key", "status", "step", "epoch", "adaptive", "environment"})
+_SOFTWARE = ("python", "torch", "numpy", "cpu", "mkl")
+_HEADLINES = ("test/accuracy", "test/loss")
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What a store held of an experiment's learners when it was read.
+
+    Attributes:
+        cells: The learners.
+        histories: How each ended.
+        recorded: What was recorded, by learner and step.
+        trained_in: Gives the environment in which each learner was trained, in words.
+        read_pairs: Gives the values of the pair metrics.
+    """
+
+    cells: Sequence[Cell]
+    histories: Sequence[History]
+    recorded: pl.DataFrame
+    trained_in: Callable[[], Sequence[str | None]]
+    read_pairs: Callable[[], pl.DataFrame]
+
+    @cached_property
+    def factors(self) -> list[Factor]:
+        """Which columns are treatments, which are seeds, and the control."""
+        return factors_of(self.cells)
+
+    @cached_property
+    def frame(self) -> pl.DataFrame:
+        """One row per learner and recorded step."""
+        return tidy_frame(self.cells, self.histories, self.recorded)
+
+    @cached_property
+    def results(self) -> pl.DataFrame:
+        """One row per learner, with the scalar metrics at its last step."""
+        return results_frame(self.cells, self.histories, self.recorded)
+
+    @cached_property
+    def metrics(self) -> list[str]:
+        """Names of the scalar metrics."""
+        levels = {column for factor in self.factors for column in factor.columns}
+        return [name for name in self.results.columns if name not in _LEVELS and name not in levels]
+
+    def table(
+        self, make: Callable[..., Table], metric: str, best_by: str | None = None, **options: Any
+    ) -> Table:
+        """Make a table of `paribus.analysis` from the learners' last steps, or from their best ones.
+
+        Args:
+            make: A function of results, metric and factors, such as `paribus.analysis.compare`.
+            metric: Name of a scalar metric.
+            best_by: A validation metric: each learner counts at the step where that was best.
+            **options: What else `make` takes.
+
+        Raises:
+            AnalysisError: The metric was not recorded, or the table cannot be made.
+        """
+        self._check(metric)
+        if best_by is None:
+            return make(self._with_environments(self.results), metric, self.factors, **options)
+        self._check(best_by)
+        best = analysis.at_best(self.frame, metric, by=best_by)
+        made = make(self._with_environments(best), metric, self.factors, **options)
+        note = f"Each learner counts at the step where its {best_by} was best."
+        return dataclasses.replace(made, notes=(*made.notes, note))
+
+    def plot(
+        self,
+        metric: str,
+        kind: Kind = "curves",
+        *,
+        labels: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Figure:
+        """Draw one figure; see ``Experiment.plot``."""
+        from paribus import plotting
+
+        if kind not in _KINDS:
+            raise AnalysisError(f"plot: kind={kind!r} is no kind of figure {suggest(kind, _KINDS)}")
+        drawn: dict[str, Any] = {"width": options.pop("width")} if "width" in options else {}
+        match kind:
+            case "curves":
+                self._check(metric)
+                return plotting.curves(self.frame, metric, self.factors, labels=labels, **options, **drawn)
+            case "pairs":
+                return plotting.pairs(
+                    self.read_pairs(), metric, self.results, self.factors, labels=labels, **options, **drawn
+                )
+            case "slice" | "interaction" | "parallel" | "ridge":
+                self._check(metric)
+                draw = getattr(plotting, kind)
+                figure: Figure = draw(self.results, metric, self.factors, labels=labels, **options, **drawn)
+                return figure
+            case "effects":
+                table = self.table(analysis.compare, metric, labels=labels, **options)
+                return plotting.effects(table, labels=labels, **drawn)
+            case "importance":
+                return plotting.importance(
+                    self.table(analysis.anova, metric, labels=labels, **options), **drawn
+                )
+            case "variance":
+                return plotting.variance(
+                    self.table(analysis.variance, metric, labels=labels, **options), **drawn
+                )
+            case "profile":
+                table = self.table(analysis.profile, metric, labels=labels, **options)
+                return plotting.profile(table, labels=labels, **drawn)
+
+    def figures(self) -> Iterator[Figure]:
+        """Draw the default figures: curves of every metric; what the design allows of the headline metric.
+
+        The headline metric is the test accuracy, else the test loss, else the first one recorded.
+        """
+        for metric in self.metrics:
+            if self.frame[metric].count():
+                yield self.plot(metric)
+        headline = next((name for name in _HEADLINES if name in self.metrics), next(iter(self.metrics), ""))
+        for kind in ("effects", "slice", "interaction", "importance", "variance"):
+            try:
+                yield self.plot(headline, kind)
+            except AnalysisError:  # the design does not allow it: no control, one treatment, one seed
+                continue
+
+    def _with_environments(self, rows: pl.DataFrame) -> pl.DataFrame:
+        return rows.with_columns(environment=pl.Series(self.trained_in(), dtype=pl.String))
+
+    def _check(self, metric: str) -> None:
+        if metric not in self.metrics:
+            raise AnalysisError(
+                f"{metric!r} was not recorded {suggest(metric, self.metrics)}; run the experiment, or name "
+                "another"
+            )
+
+
+def factors_of(cells: Sequence[Cell]) -> list[Factor]:
+    """Read the factors of a grid from its cells."""
+    treatments: dict[str, dict[str, None]] = {}
+    replicates: dict[str, dict[str, None]] = {}
+    controls: dict[str, Mapping[str, object]] = {}
+    for level in distinct_levels(cells):
+        seeds = {f"{level.factor}.{name}" for name in level.intervention.replicates}
+        values = printed(level)
+        treatments.setdefault(level.factor, {}).update({n: None for n in values if n not in seeds})
+        replicates.setdefault(level.factor, {}).update({n: None for n in values if n in seeds})
+        if level.control:
+            controls[level.factor] = {n: v for n, v in values.items() if n not in seeds}
+    return [
+        Factor(name, tuple(treatments[name]), tuple(replicates[name]), controls.get(name))
+        for name in treatments
+    ]
+
+
+def environments(plan: Plan, records: Mapping[str, Record]) -> list[str | None]:
+    """Say in which software each learner was trained, by what differs among all; None: not trained.
+
+    A learner whose segments were trained in several has all of them.
+    """
+    seen: dict[str, dict[str, str]] = {}
+    for segment in plan.segments:
+        record = records.get(segment.key)
+        if record is not None and isinstance(record.environment, dict):
+            recorded = record.environment
+            seen[segment.key] = {name: str(recorded.get(name)) for name in _SOFTWARE}
+    differing = [name for name in _SOFTWARE if len({found[name] for found in seen.values()}) > 1]
+    texts = {
+        key: ", ".join(f"{name} {found[name]}" for name in differing or _SOFTWARE)
+        for key, found in seen.items()
+    }
+    keys = [segment.key for segment in plan.segments]
+    paths = (
+        [texts[keys[place]] for place in learner.path if keys[place] in texts] for learner in plan.learners
+    )
+    return [" + ".join(dict.fromkeys(path)) or None for path in paths]
