@@ -5,12 +5,14 @@ BIN := .venv/bin
 
 setup: .venv/ready
 
-.venv/ready: pyproject.toml constraints.txt
+.venv/ready: PACKAGE := .[dev]
+.venv/demo: PACKAGE := .
+.venv/ready .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev,examples]"
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable "$(PACKAGE)"
 	touch $@
 
-demo: setup
+demo: .venv/demo
 	$(BIN)/python examples/quickstart.py
 
 test: lint types layers tests
