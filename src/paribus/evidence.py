@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
 import polars as pl
@@ -20,6 +22,7 @@ from paribus.store import Record
 
 if TYPE_CHECKING:
     from paribus.plotting import Figure
+    from paribus.plotting.report import Part
 
 Kind = Literal[
     "curves",
@@ -48,14 +51,16 @@ class Evidence:
         cells: The learners.
         histories: How each ended.
         recorded: What was recorded, by learner and step.
-        trained_in: Gives the environment in which each learner was trained, in words.
+        plan: Their paths through the tree of segments.
+        records: What the store holds of their trajectories, by key.
         read_pairs: Gives the values of the pair metrics.
     """
 
     cells: Sequence[Cell]
     histories: Sequence[History]
     recorded: pl.DataFrame
-    trained_in: Callable[[], Sequence[str | None]]
+    plan: Plan
+    records: Mapping[str, Record]
     read_pairs: Callable[[], pl.DataFrame]
 
     @cached_property
@@ -152,15 +157,75 @@ class Evidence:
         for metric in self.metrics:
             if self.frame[metric].count():
                 yield self.plot(metric)
-        headline = next((name for name in _HEADLINES if name in self.metrics), next(iter(self.metrics), ""))
         for kind in ("effects", "slice", "interaction", "importance", "variance"):
             try:
-                yield self.plot(headline, kind)
+                yield self.plot(self._headline, kind)
             except AnalysisError:  # the design does not allow it: no control, one treatment, one seed
                 continue
 
+    def report(
+        self,
+        path: str | Path,
+        *,
+        metrics: Sequence[str] | None = None,
+        question: str = "",
+        labels: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> Path:
+        """Write one HTML file with everything; see ``Experiment.report``."""
+        from paribus.plotting.report import Provenance, Report, render
+
+        if all(history.status == "missing" for history in self.histories):
+            raise AnalysisError("report: no learner was trained; run the experiment first")
+        judged = metrics or [self._headline] * bool(self.metrics)
+        recorded = [name for name in self.metrics if self.frame[name].count()]
+        told = Report(
+            question=question,
+            factors=self.factors,
+            results=self.results,
+            histories=self.histories,
+            parts=[self._part(metric, labels, options) for metric in judged],
+            curves=[self.plot(metric, labels=labels) for metric in metrics or recorded],
+            provenance=Provenance.of([c.configuration for c in self.cells], self.plan, self.records),
+            labels=labels or {},
+        )
+        page = render(told)
+        file = Path(path) / "report.html" if Path(path).is_dir() else Path(path)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(page, encoding="utf-8", newline="\n")
+        return file
+
+    def _part(self, metric: str, labels: Mapping[str, str] | None, options: Mapping[str, Any]) -> Part:
+        """Make the tables and figures of a metric that the design allows, and tell why it refuses others."""
+        from paribus import plotting
+        from paribus.plotting.report import Part
+
+        self._check(metric)
+        shared = {name: options[name] for name in ("allow_adaptive", "best_by") if name in options}
+        tables, figures, refused = {}, [], []
+        for make, own, draw in (
+            (analysis.compare, options, partial(plotting.effects, labels=labels)),
+            (analysis.anova, shared, plotting.importance),
+            (analysis.variance, shared, plotting.variance),
+        ):
+            try:
+                tables[make.__name__] = table = self.table(make, metric, labels=labels, **own)
+                figures.append(draw(table))
+            except AnalysisError as error:
+                refused.append(str(error))
+        for kind in ("slice", "interaction"):
+            with suppress(AnalysisError):  # one treatment, or none
+                figures.append(self.plot(metric, kind, labels=labels))
+        return Part(metric, tables, figures, refused)
+
+    @property
+    def _headline(self) -> str:
+        return next((name for name in _HEADLINES if name in self.metrics), next(iter(self.metrics), ""))
+
     def _with_environments(self, rows: pl.DataFrame) -> pl.DataFrame:
-        return rows.with_columns(environment=pl.Series(self.trained_in(), dtype=pl.String))
+        return rows.with_columns(
+            environment=pl.Series(environments(self.plan, self.records), dtype=pl.String)
+        )
 
     def _check(self, metric: str) -> None:
         if metric not in self.metrics:

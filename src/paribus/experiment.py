@@ -53,7 +53,7 @@ from paribus.engine.retention import Keep, check_keep, retain
 from paribus.engine.run import Session, Summary, execute, summarise
 from paribus.engine.trial import try_interventions
 from paribus.engine.work import Work
-from paribus.evidence import Evidence, Kind, environments, factors_of
+from paribus.evidence import Evidence, Kind, factors_of
 from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.designs import Design
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
@@ -293,8 +293,7 @@ class Experiment:
     def evidence(self) -> Evidence:
         """Gather what the store holds of the learners now, for several tables and figures of one state."""
         plan, records = self._session.plan()
-        trained_in = partial(environments, plan, records)
-        return Evidence(self.cells, *self._read(plan, records), trained_in, self.pairs)
+        return Evidence(self.cells, *self._read(plan, records), plan, records, self.pairs)
 
     def frame(self) -> pl.DataFrame:
         """Return one row per learner and recorded step: levels as typed columns, metrics as columns."""
@@ -394,6 +393,19 @@ class Experiment:
             AnalysisError: No learner recorded the metric, or the design does not allow the figure.
         """
         return self.evidence().plot(metric, kind, **options)
+
+    def report(self, path: str | Path, *, metrics: Sequence[str] | None = None, **options: Any) -> Path:
+        """Write verdicts, tables, figures, failures, provenance and data as one HTML file; return its path.
+
+        Args:
+            path: The file, or a folder that exists.
+            metrics: What is judged; ``None``: the test accuracy, else the test loss, else the first one.
+            **options: ``question`` and ``labels``, printed; and the options of `compare`.
+
+        Raises:
+            AnalysisError: Nothing was trained, or a metric was not recorded.
+        """
+        return self.evidence().report(path, metrics=metrics, **options)
 
     @property
     def factors(self) -> list[Factor]:

@@ -32,7 +32,7 @@ class FailsLate(Logger):
     """Fails at step 4 of every learner, while the flag is there."""
 
     def __init__(self, flag: str) -> None:
-        super().__init__()
+        super().__init__(strict=True)
         self.flag = flag
 
     @register_metric(at=[4])
@@ -63,8 +63,8 @@ def test_a_failing_model_stops_nobody_else(executor: str, tmp_path: Path) -> Non
     assert len(run(exp).failed) == len(failed)
 
 
-def test_a_failing_metric_stops_nobody_else(folder: Path) -> None:
-    exp = experiment(folder, SEEDS, logger=Negative())
+def test_a_failing_metric_of_a_strict_logger_fails_its_learner_and_nobody_else(folder: Path) -> None:
+    exp = experiment(folder, SEEDS, logger=Negative(strict=True))
     summary = run(exp)
     assert 0 < len(summary.failed) < 6
     assert {told for _, told in summary.failed} == {"ArithmeticError: no logarithm of it"}

@@ -92,6 +92,8 @@ class AblateLayers(ArchitectureIntervention):
         """
         from paribus.interventions.layers.surgery import operate
 
+        if self.layers == ():
+            return model
         return operate(model, self.plan(model, probe), probe.seed)
 
     def describe(self, model: nn.Module, probe: Probe) -> Change:
@@ -100,8 +102,10 @@ class AblateLayers(ArchitectureIntervention):
         Raises:
             AblationError: There is no such change; the class says why.
         """
-        from paribus.interventions.layers.change import describe
+        from paribus.interventions.layers.change import Change, describe
 
+        if self.layers == ():
+            return Change("nothing is changed")
         return describe(model, self.plan(model, probe), probe)
 
     def plan(self, model: nn.Module, probe: Probe) -> Surgery:
