@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from multiprocessing import current_process
 from pathlib import Path
@@ -126,3 +127,8 @@ def counted(model: nn.Module, batch: Any) -> torch.Tensor:
     if model.training:
         os.environ[CALLS] = str(int(os.environ.get(CALLS, "0")) + 1)
     return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def written(value: object) -> str:
+    """Write a case as the name of a test: without addresses, so that it is one in every process."""
+    return re.sub(r"<function (?:\S+\.)?(\S+) at 0x\w+>", r"\1", str(value))

@@ -84,7 +84,7 @@ WRITTEN: dict[str, Case] = {
     "unknown parameter": (
         lambda: {"interventions": PerturbWeights.make_variations(epsilom=0.1)},
         LevelError,
-        r"PerturbWeights: 'epsilom' is no parameter of it \(epsilon, seed, step, layers, relative, sphere\); did you mean 'epsilon'\?",
+        r"PerturbWeights: 'epsilom' is no parameter of it \(epsilon, seed, .*\); did you mean 'epsilon'\?",
     ),
     "unknown hyperparameter": (
         lambda: {"interventions": SetOptimizer.make_variations(momentun=(0.1, 0.9))},

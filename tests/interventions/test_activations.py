@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
-from learning_cases import QUIET, run, states, trained
+from learning_cases import QUIET, run, states, trained, written
 from paribus.engine.sites import Sites
 from paribus.errors import LevelError
 from paribus.identity import generator
@@ -63,7 +63,7 @@ def resample(output: torch.Tensor, step: int) -> torch.Tensor:
         (MeanActivations("fc1", when=WINDOW), "fc1", lambda o, step: o.mean(0, keepdim=True).expand_as(o)),
         (ResampleActivations("relu", seed=4, when=WINDOW), "relu", resample),
     ],
-    ids=str,
+    ids=written,
 )
 def test_equals_a_loop_written_by_hand(intervention: Any, layer: str, change: Any, folder: Path) -> None:
     assert_equals_by_hand(folder, intervention, hooks={layer: change})

@@ -15,7 +15,7 @@ from intervention_cases import IMAGES, WINDOW, Net, assert_equals_by_hand, exper
 from torch import nn
 from torch.utils.data import Dataset
 
-from learning_cases import QUIET, Stochastic, run, trained
+from learning_cases import QUIET, Stochastic, run, trained, written
 from paribus import Experiment
 from paribus.engine.sites import edited_batch
 from paribus.errors import DataError, FingerprintError, LevelError
@@ -71,7 +71,7 @@ def flipped(batch: Any) -> Any:
         (ShuffleTargets(when=WINDOW), shuffled),
         (ShuffleTargets(0.5, seed=1, when=WINDOW), half_shuffled),
     ],
-    ids=str,
+    ids=written,
 )
 def test_equals_a_loop_written_by_hand(intervention: Any, change: Any, folder: Path) -> None:
     assert_equals_by_hand(folder, intervention, batch=change)
@@ -151,7 +151,7 @@ def named_loss(model: nn.Module, batch: dict[str, torch.Tensor]) -> torch.Tensor
 @pytest.mark.parametrize(
     "intervention",
     [PerturbInputs(0.1, key="pixels"), BlurInputs(1.0, key="pixels"), ShuffleTargets(key="label")],
-    ids=str,
+    ids=written,
 )
 def test_parts_of_a_dictionary_are_changed_by_name(intervention: Any, folder: Path) -> None:
     exp = Experiment(

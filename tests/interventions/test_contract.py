@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from intervention_cases import CASES, WINDOW, Case, experiment
 
-from learning_cases import run, states, trained
+from learning_cases import run, states, trained, written
 from paribus import Experiment
 from paribus.engine.resolver import Resolver
 from paribus.interventions import InitWeights
@@ -23,7 +23,7 @@ def control(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     return exp
 
 
-@pytest.mark.parametrize("null", NULLS, ids=str)
+@pytest.mark.parametrize("null", NULLS, ids=written)
 def test_placebo_is_executed_and_changes_no_bit(null: Any, control: Experiment) -> None:
     base = control[0].configuration
     resolver = Resolver()
@@ -32,12 +32,12 @@ def test_placebo_is_executed_and_changes_no_bit(null: Any, control: Experiment) 
     assert trained(control.work, placebo).to_bytes() == states(control)[0]
 
 
-@pytest.mark.parametrize("null", NULLS, ids=str)
+@pytest.mark.parametrize("null", NULLS, ids=written)
 def test_placebo_is_the_control_itself(null: Any, control: Experiment, folder: Path) -> None:
     assert experiment(folder, null)[0].key == control[0].key
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: str(case.effective))
+@pytest.mark.parametrize("case", CASES, ids=lambda case: written(case.effective))
 def test_an_effect_begins_with_the_window_and_cuts_change_no_bit(
     case: Case, control: Experiment, folder: Path
 ) -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from intervention_cases import assert_equals_by_hand, experiment
 from torch import nn
 
-from learning_cases import run
+from learning_cases import run, written
 from paribus.errors import LevelError
 from paribus.identity import generator
 from paribus.interventions import (
@@ -93,7 +93,7 @@ def drop_all(gradients: Gradients, step: int) -> None:
         (DropGradients(0.5, whole=True, when=WINDOW), drop_layers),
         (DropGradients(layers="fc2", when=WINDOW), drop_all),
     ],
-    ids=str,
+    ids=written,
 )
 def test_equals_a_loop_written_by_hand(intervention: Any, change: Any, folder: Path) -> None:
     assert_equals_by_hand(folder, intervention, gradients=change)

@@ -11,7 +11,7 @@ from intervention_cases import LOSS, WINDOW, Net, assert_equals_by_hand, experim
 from torch import nn
 from torch.nn import functional
 
-from learning_cases import run, states
+from learning_cases import run, states, written
 from paribus.engine.objective import total
 from paribus.errors import LevelError, ObjectiveError
 from paribus.interventions import WeightTerm
@@ -38,7 +38,7 @@ def cross_entropy_only(model: nn.Module, batch: Any) -> torch.Tensor:
         (WeightTerm("ce", when=WINDOW), size),
         (WeightTerm("ce", 0.5, when=WINDOW), lambda o, t: 0.5 * functional.cross_entropy(o, t) + size(o, t)),
     ],
-    ids=str,
+    ids=written,
 )
 def test_equals_a_loop_written_by_hand(intervention: Any, loss: Any, folder: Path) -> None:
     assert_equals_by_hand(folder, intervention, loss=loss)
