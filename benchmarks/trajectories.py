@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -24,23 +24,23 @@ _WINDOWS = ((0, 100), (1000, 1100), (5000, 5100))
 _STEPS = 6000
 
 
-def measure(steps: int, width: int, repetitions: int) -> list[Figure]:
+def measure(steps: int, momenta: int, width: int, repetitions: int) -> list[Figure]:
     """Time the study of momentum windows against its learners alone, and a fork against a copy."""
-    return [*_study(steps, repetitions), _fork(width, repetitions)]
+    return [*_study(steps, _MOMENTA[:momenta], repetitions), _fork(width, repetitions)]
 
 
-def _study(steps: int, repetitions: int) -> list[Figure]:
+def _study(steps: int, momenta: Sequence[float], repetitions: int) -> list[Figure]:
     with tempfile.TemporaryDirectory() as folder:
         fresh = (Path(folder) / str(number) for number in itertools.count())
-        plan = _together(next(fresh), steps).plan()
+        plan = _together(next(fresh), steps, momenta).plan()
         trained: list[int] = []
 
         def together() -> Callable[[], object]:
-            exp = _together(next(fresh), steps)
+            exp = _together(next(fresh), steps, momenta)
             return lambda: trained.append(exp.run(progress=False).steps_trained)
 
         def alone() -> Callable[[], object]:
-            learners = list(_alone(fresh, steps))
+            learners = list(_alone(fresh, steps, momenta))
             return lambda: [exp.run(progress=False) for exp in learners]
 
         timings = side_by_side({"together": together, "alone": alone}, repetitions)
@@ -72,9 +72,9 @@ def _windows(steps: int) -> list[tuple[int, int]]:
     return [(start * steps // _STEPS, stop * steps // _STEPS) for start, stop in _WINDOWS]
 
 
-def _together(store: Path, steps: int) -> Experiment:
+def _together(store: Path, steps: int, momenta: Sequence[float]) -> Experiment:
     interventions = [
-        SetOptimizer.make_variations(momentum=_MOMENTA),
+        SetOptimizer.make_variations(momentum=tuple(momenta)),
         PerturbMomentum.make_variations(
             momentum=lambda momentum: (momentum * factor for factor in _FACTORS), when=_windows(steps)
         ),
@@ -82,9 +82,9 @@ def _together(store: Path, steps: int) -> Experiment:
     return Experiment(MLP(), digits(), interventions, steps=steps, store=store)
 
 
-def _alone(stores: Iterator[Path], steps: int) -> Iterator[Experiment]:
+def _alone(stores: Iterator[Path], steps: int, momenta: Sequence[float]) -> Iterator[Experiment]:
     """Make each learner an experiment of its own, with a store of its own."""
-    for momentum, factor, window in itertools.product(_MOMENTA, _FACTORS, _windows(steps)):
+    for momentum, factor, window in itertools.product(momenta, _FACTORS, _windows(steps)):
         one = [SetOptimizer(momentum=momentum), PerturbMomentum(momentum * factor, when=window)]
         yield Experiment(MLP(), digits(), one, steps=steps, store=next(stores))
 
@@ -123,9 +123,9 @@ BENCHMARK = Benchmark(
     "are made before. And a fork in memory, from the end of a trunk to the model and optimizer of a branch "
     "(state copied out, model made, state copied in), against one copy of that state, momentum included.",
     {
-        "full": {"steps": 1200, "width": 1000, "repetitions": 2},
-        "quick": {"steps": 120, "width": 1000, "repetitions": 1},
-        "tiny": {"steps": 60, "width": 4, "repetitions": 1},
+        "full": {"steps": 1200, "momenta": 3, "width": 1000, "repetitions": 2},
+        "quick": {"steps": 120, "momenta": 3, "width": 1000, "repetitions": 1},
+        "tiny": {"steps": 60, "momenta": 1, "width": 4, "repetitions": 1},
     },
     measure,
 )

@@ -154,9 +154,8 @@ class Evidence:
 
         The headline metric is the test accuracy, else the test loss, else the first one recorded.
         """
-        for metric in self.metrics:
-            if self.frame[metric].count():
-                yield self.plot(metric)
+        for metric in self._recorded:
+            yield self.plot(metric)
         for kind in ("effects", "slice", "interaction", "importance", "variance"):
             try:
                 yield self.plot(self._headline, kind)
@@ -177,22 +176,20 @@ class Evidence:
 
         if all(history.status == "missing" for history in self.histories):
             raise AnalysisError("report: no learner was trained; run the experiment first")
-        judged = metrics or [self._headline] * bool(self.metrics)
-        recorded = [name for name in self.metrics if self.frame[name].count()]
-        told = Report(
+        judged = metrics or ([self._headline] if self.metrics else [])
+        report = Report(
             question=question,
             factors=self.factors,
             results=self.results,
             histories=self.histories,
             parts=[self._part(metric, labels, options) for metric in judged],
-            curves=[self.plot(metric, labels=labels) for metric in metrics or recorded],
-            provenance=Provenance.of([c.configuration for c in self.cells], self.plan, self.records),
+            curves=[self.plot(name, labels=labels) for name in self._recorded if name in (metrics or [name])],
+            provenance=Provenance.of([cell.configuration for cell in self.cells], self.plan, self.records),
             labels=labels or {},
         )
-        page = render(told)
         file = Path(path) / "report.html" if Path(path).is_dir() else Path(path)
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(page, encoding="utf-8", newline="\n")
+        file.write_text(render(report), encoding="utf-8", newline="\n")
         return file
 
     def _part(self, metric: str, labels: Mapping[str, str] | None, options: Mapping[str, Any]) -> Part:
@@ -217,6 +214,10 @@ class Evidence:
             with suppress(AnalysisError):  # one treatment, or none
                 figures.append(self.plot(metric, kind, labels=labels))
         return Part(metric, tables, figures, refused)
+
+    @property
+    def _recorded(self) -> list[str]:
+        return [metric for metric in self.metrics if self.frame[metric].count()]
 
     @property
     def _headline(self) -> str:

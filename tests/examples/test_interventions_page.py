@@ -26,7 +26,7 @@ def run(text: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, A
 
 
 def test_the_table_has_every_intervention_with_parameters_that_it_has() -> None:
-    rows = dict(re.findall(r"^\| \w+ \| `(\w+)` \|(.*)$", PAGE, re.MULTILINE))
+    rows = dict(re.findall(r"^\| \w+ \| \[?`(\w+)`(?:\]\(\w+\.md\))? \|(.*)$", PAGE, re.MULTILINE))
     members = {name: getattr(paribus.interventions, name) for name in paribus.interventions.__all__}
     public = {
         kind.__name__: kind

@@ -242,7 +242,7 @@ def test_a_signal_to_a_driver_and_its_workers_at_once(
 
 def await_training(folder: Path) -> None:
     pipe = os.open(folder / "told", os.O_RDWR)  # for writing too: opening never waits
-    assert select.select([pipe], [], [], 60)[0], "the driver did not begin to train"
+    assert select.select([pipe], [], [], 300)[0], "the driver did not begin to train"
     os.close(pipe)
 
 

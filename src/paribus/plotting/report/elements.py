@@ -14,7 +14,8 @@ from paribus.analysis import Table
 from paribus.plotting.figure import Figure, file_name
 
 _PIXELS_PER_INCH = 110
-_ROOMY = 5.0  # inches: wider figures scroll on a phone, where their letters would be too small to read
+_ROOMY = 5.0  # inches: wider figures scroll on a phone
+_LONG = 24  # letters: cells with more have room to break well
 _NUMERIC = "+-<≈–0123456789"
 
 
@@ -72,38 +73,37 @@ def folded(title: str, text: str) -> str:
     return f"<details><summary>{escape(title)}</summary><pre>{escape(text)}</pre></details>\n"
 
 
-def download(name: str, content: str, kind: str, text: str) -> str:
-    """Write a link that saves a text which lies in the page itself."""
+def download(name: str, content: str, kind: str = "text/csv") -> str:
+    """Write a link that saves a text, which lies in the page itself, as a file."""
     data = base64.b64encode(content.encode()).decode()
-    return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">{escape(text)}</a>'
+    return f'<a download="{escape(name)}" href="data:{kind};base64,{data}">{escape(name)}</a>'
 
 
 def csv(name: str, frame: pl.DataFrame) -> str:
     """Write the line that saves a frame."""
-    return f'<p class="note download">{download(f"{name}.csv", frame.write_csv(), "text/csv", "CSV")}</p>\n'
+    return f'<p class="note download">{download(f"{name}.csv", frame.write_csv())}</p>\n'
 
 
-def grid(name: str, caption: str, cells: Grid, kind: str = "", below: str = "") -> str:
+def grid(name: str, caption: str, cells: Grid, below: str = "") -> str:
     """Write a sortable table with its caption; its rows have the ids ``<name>-0``, ``<name>-1``, ….
 
     Args:
         name: Unique on the page.
         caption: What it shows.
         cells: Its cells; the first of a row names it.
-        kind: A class of the table.
         below: What follows it, in HTML.
     """
     columns = list(zip(*cells.rows, strict=True)) or [()] * len(cells.heads)
-    right = [_is_numeric(column) for column in columns]
+    kinds = [_kind(column) for column in columns]
     heads = "".join(
-        f'<th scope="col"{_of_class("right" if aside else "")}>{escape(head)}</th>'
-        for head, aside in zip(cells.heads, right, strict=True)
+        f'<th scope="col"{_of_class(kind)}>{escape(head)}</th>'
+        for head, kind in zip(cells.heads, kinds, strict=True)
     )
     return (
         f'<figure>\n<figcaption id="{name}">{escape(caption)}</figcaption>\n'
         f'<div class="scroll" role="region" aria-labelledby="{name}" tabindex="0">\n'
-        f'<table class="{f"sortable {kind}".strip()}" aria-labelledby="{name}">\n'
-        f"<thead><tr>{heads}</tr></thead>\n{_bodies(name, cells, right)}</table>\n</div>\n{below}</figure>\n"
+        f'<table class="sortable" aria-labelledby="{name}">\n'
+        f"<thead><tr>{heads}</tr></thead>\n{_bodies(name, cells, kinds)}</table>\n</div>\n{below}</figure>\n"
     )
 
 
@@ -121,7 +121,7 @@ def picture(name: str, figure: Figure) -> str:
     )
 
 
-def _bodies(name: str, cells: Grid, right: Sequence[bool]) -> str:
+def _bodies(name: str, cells: Grid, kinds: Sequence[str]) -> str:
     written = ["<tbody>\n"]
     above = None
     for place, row in enumerate(cells.rows):
@@ -131,21 +131,24 @@ def _bodies(name: str, cells: Grid, right: Sequence[bool]) -> str:
             written.append(
                 f'<tr class="group"><th scope="rowgroup" colspan="{len(row)}">{escape(above)}</th></tr>\n'
             )
-        written.append(_row(f"{name}-{place}", row, right))
+        written.append(_row(f"{name}-{place}", row, kinds))
     return "".join([*written, "</tbody>\n"])
 
 
-def _row(name: str, texts: Sequence[str], right: Sequence[bool]) -> str:
+def _row(name: str, texts: Sequence[str], kinds: Sequence[str]) -> str:
     tags = ['th scope="row"', *["td"] * (len(texts) - 1)]
     cells = (
-        f"<{tag}{_of_class('right' if aside else '')}>{escape(text)}</{tag[:2]}>"
-        for tag, text, aside in zip(tags, texts, right, strict=True)
+        f"<{tag}{_of_class(kind)}>{escape(text)}</{tag[:2]}>"
+        for tag, text, kind in zip(tags, texts, kinds, strict=True)
     )
     return f'<tr id="{name}">{"".join(cells)}</tr>\n'
 
 
-def _is_numeric(texts: Sequence[str]) -> bool:
-    return bool(texts) and all(text[:1] in _NUMERIC for text in texts)
+def _kind(column: Sequence[str]) -> str:
+    """Choose the class of a column's cells: numbers stand on the right, long texts have room."""
+    if column and all(text[:1] in _NUMERIC and ", " not in text.partition("[")[0] for text in column):
+        return "right"
+    return "long" if max(map(len, column), default=0) > _LONG else ""
 
 
 def _of_class(kind: str) -> str:

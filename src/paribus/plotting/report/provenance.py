@@ -13,6 +13,7 @@ from paribus.engine.configuration import Configuration
 from paribus.engine.plan import Plan
 from paribus.store import Record
 
+_NOTHING = ("", "[]", "{}")
 _MACHINE = ("host",)  # who computed it says nothing about the numbers
 
 
@@ -23,7 +24,7 @@ class Component:
 
     Attributes:
         name: Such as ``"model"``.
-        digests: The distinct ones, 32 hex digits each.
+        digests: The distinct ones, 32 hex digits each; none where it has no fingerprint.
         value: In words; what varies among the learners is counted.
     """
 
@@ -58,8 +59,15 @@ class Provenance:
         cls, configurations: Sequence[Configuration], plan: Plan, records: Mapping[str, Record]
     ) -> Provenance:
         """Read it from the configurations, their plan, and what the store holds of them."""
+        steps = dict.fromkeys(f"{each.total:,} steps" for each in configurations)
+        named = [
+            _component(name, configurations) for name in configurations[0].components if name != "budget"
+        ]
         return cls(
-            components=tuple(_component(name, configurations) for name in configurations[0].components),
+            components=(
+                *(each for each in named if each.value not in _NOTHING),
+                Component("length", (), ", ".join(steps)),
+            ),
             software=_software(records[s.key] for s in plan.segments if s.key in records),
             steps_asked=plan.steps_asked,
             steps_distinct=plan.steps_distinct,

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from paribus.analysis import Factor, Table, sentences
+from paribus.analysis import Factor, sentences
 from paribus.analysis.wording import NONE, condition_text, level_text
 from paribus.plotting.figure import file_name
 from paribus.plotting.report.contents import Part, Report
@@ -26,7 +26,6 @@ from paribus.plotting.report.elements import (
 _EFFECTS = "compare"
 _ROWS = 1000  # rows of learners that a page shows; the files in it have all
 _LEVELS = 8
-_TITLES = {"compare": "Effects", "anova": "Analysis of variance", "variance": "Variance of the seeds"}
 _METHODS = {
     "compare": (
         "Each learner is paired with its control: the learner that differs in one factor alone, all seeds "
@@ -54,8 +53,9 @@ def verdicts(report: Report) -> str:
     judged = [(place, part) for place, part in enumerate(report.parts) if _EFFECTS in part.tables]
     body = "".join(_verdicts_of(place, part, report) for place, part in judged)
     if not judged:
-        body = paragraph("No treatment is compared with a control, so there is no verdict.")
-        body += bullets(_distinct(text for part in report.parts for text in part.refused))
+        body = paragraph(
+            "No treatment is compared with a control, so there is no verdict; the tables say why."
+        )
     return section("verdicts", "Verdicts", body)
 
 
@@ -75,7 +75,7 @@ def design(report: Report) -> str:
     """Say what was varied, and how the learners ended."""
     rows = [row for factor in report.factors for row in _levels_of(factor, report)]
     heads = ["factor", "column", "role", "levels", "control"]
-    body = grid("factors", "What was varied.", Grid(heads, rows), "wide") if rows else ""
+    body = grid("factors", "What was varied.", Grid(heads, rows)) if rows else ""
     if not rows:
         body = paragraph("Nothing was varied: there is one learner.")
     return section("design", "Design and counts", body + paragraph(counts(report)))
@@ -91,11 +91,12 @@ def counts(report: Report) -> str:
 
 
 def _levels_of(factor: Factor, report: Report) -> Iterable[list[str]]:
+    controls = factor.control or {}
     for column in factor.columns:
         values = report.results[column].unique(maintain_order=True).to_list()
         role = "treatment" if column in factor.treatments else "replicate (seed)"
         more = f", … ({len(values)} levels)" if len(values) > _LEVELS else ""
-        control = NONE if column not in (factor.control or {}) else level_text((factor.control or {})[column])
+        control = level_text(controls[column]) if column in controls else NONE
         levels = ", ".join(level_text(value) for value in values[:_LEVELS]) + more
         yield [factor.name, report.labels.get(column, column), role, levels, control]
 
@@ -105,36 +106,34 @@ def tables(report: Report) -> str:
     body = ""
     for place, part in enumerate(report.parts):
         body += heading(report.labels.get(part.metric, part.metric))
-        body += "".join(_table(_name(place, name), name, table) for name, table in part.tables.items())
+        for name, table in part.tables.items():
+            below = "".join(paragraph(note, "note") for note in table.notes)
+            below += csv(file_name(name, part.metric), table.frame)
+            body += grid(_name(place, name), table.caption, Grid.of(table), below)
         if part.refused:
             body += paragraph("What this design does not allow:") + bullets(part.refused)
-    return section("tables", "Tables", body)
-
-
-def _table(name: str, kind: str, table: Table) -> str:
-    below = "".join(paragraph(note, "note") for note in table.notes) + csv(name, table.frame)
-    return grid(name, f"{_TITLES[kind]}. {table.caption}", Grid.of(table), below=below)
+    return section("tables", "Tables", body or paragraph("No metric was recorded."))
 
 
 def figures(report: Report) -> str:
     """Show what is drawn."""
     drawn = [*(figure for part in report.parts for figure in part.figures), *report.curves]
     body = "".join(picture(f"figure-{place}", figure) for place, figure in enumerate(drawn))
-    return section("figures", "Figures", body or paragraph("No metric was recorded that could be drawn."))
+    return section("figures", "Figures", body or paragraph("There is nothing to draw."))
 
 
 def failures(report: Report) -> str:
     """List the learners that have no finite result, with what went wrong."""
-    lost = [place for place, history in enumerate(report.histories) if history.status != "done"]
+    lost = [each for each in enumerate(report.histories) if each[1].status != "done"]
     if not lost:
         return section("failures", "Failures", paragraph("Every learner ended well."))
     rows = [
         [str(place), history.key, _condition(place, report), history.status, history.error or NONE]
-        for place, history in ((place, report.histories[place]) for place in lost[:_ROWS])
+        for place, history in lost[:_ROWS]
     ]
     caption = f"{_number(len(lost), 'learner')} without a finite result. {_first(len(lost))}".strip()
     heads = ["learner", "key", "levels", "status", "error"]
-    written = grid("failed", caption, Grid(heads, rows), "wide")
+    written = grid("failed", caption, Grid(heads, rows))
     return section("failures", "Failures", written + "".join(_tracebacks(report)))
 
 
@@ -172,26 +171,28 @@ def provenance(report: Report) -> str:
         f"The store holds {told.steps_stored:,} of the distinct steps, which no later run trains again: "
         "saved by caching."
     )
-    rows = [[part.name, part.value or NONE, _digests(part.digests)] for part in told.components]
+    rows = [[part.name, part.value, _digests(part.digests)] for part in told.components]
     caption = "What decides the bits of each learner; a fingerprint covers code and data by content."
-    body += grid("components", caption, Grid(["component", "value", "fingerprint"], rows), "wide")
-    body += paragraph(f"Made with Paribus {told.version}. Segments were trained with:")
+    body += grid("components", caption, Grid(["component", "value", "fingerprint"], rows))
+    body += paragraph("Segments were trained with:")
     body += bullets(f"{text} ({_number(count, 'segment')})" for text, count in told.software)
     return section("provenance", "Provenance", body)
 
 
 def _digests(digests: Sequence[str]) -> str:
-    return digests[0] if len(digests) == 1 else f"{len(digests)} fingerprints, in the learners' keys"
+    if len(digests) > 1:
+        return f"{len(digests)} fingerprints, in the learners' keys"
+    return digests[0] if digests else NONE
 
 
 def data(report: Report) -> str:
     """Show the results, and hold them as files."""
     results = report.results
     files = (
-        download("results.csv", results.write_csv(), "text/csv", "results.csv"),
-        download("results.json", results.write_json(), "application/json", "results.json"),
+        download("results.csv", results.write_csv()),
+        download("results.json", results.write_json(), "application/json"),
     )
-    links = f'<p class="download">All of it: {", ".join(files)} (no finite number is null in JSON).</p>\n'
+    links = f'<p class="download">All of it: {", ".join(files)} (JSON has null for NaN and infinity).</p>\n'
     heads = [report.labels.get(column, column) for column in results.columns]
     rows = [[level_text(value) for value in row] for row in results.head(_ROWS).iter_rows()]
     caption = f"One row per learner, metrics at its last step. {_first(results.height)}".strip()
@@ -199,7 +200,7 @@ def data(report: Report) -> str:
 
 
 def _name(place: int, kind: str) -> str:
-    return file_name("metric", str(place), kind)
+    return f"metric-{place}-{kind}"
 
 
 def _first(count: int) -> str:
@@ -208,7 +209,3 @@ def _first(count: int) -> str:
 
 def _number(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'s'[: count != 1]}"
-
-
-def _distinct(texts: Iterable[str]) -> Iterable[str]:
-    return dict.fromkeys(texts)
