@@ -211,6 +211,7 @@ def test_sigterm_ends_the_workers_of_joblib(tmp_path: Path) -> None:
 
 def drive_group(store: Path, told: str, alive: Path, output: Path) -> None:
     os.setsid()  # a process group of its own, as a shell gives to what it starts
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background, a shell has it ignored
     fork_workers(alive)
     sys.stdout = sys.stderr = output.open("w", buffering=1)
     experiment(store, steps=10**9, logger=Progress(told)).run("joblib", workers=2, save_every=0.0)
