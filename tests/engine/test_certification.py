@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from torch import nn
 
+from learning_cases import run, states, trained
 from paribus import Experiment
 from paribus.datasets import digits
+from paribus.engine.configuration import Component
 from paribus.errors import AblationError, LevelError, NoEffect, ShapeUnrepairable
 from paribus.interventions import AblateFeatures, AblateLayers, ArchitectureIntervention, SetModule, Slices
 from paribus.models import MLP, LeNet5
@@ -41,6 +43,17 @@ def test_what_is_no_change_or_cannot_be_trained_is_refused_before_training(
 def test_no_layers_are_the_control_itself(folder: Path) -> None:
     exp = experiment(folder, AblateLayers.make_variations(layers=[(), "fc1"]))
     assert exp[0].key == experiment(folder)[0].key != exp[1].key
+
+
+@pytest.mark.parametrize("null", [AblateLayers(), SetModule((), padding=1)], ids=str)
+def test_placebo_is_executed_and_changes_no_bit(null: ArchitectureIntervention, folder: Path) -> None:
+    exp = experiment(folder)
+    assert experiment(folder, null)[0].key == exp[0].key
+    run(exp)
+    control = exp[0].configuration
+    placebo = replace(control, components={**control.components, "architecture": Component.of((null,))})
+    assert placebo.architecture
+    assert trained(exp.work, placebo).to_bytes() == states(exp)[0]
 
 
 def test_a_learner_tells_what_was_done_to_its_model(folder: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, final
+from typing import TYPE_CHECKING, Any, ClassVar, final
 
 from paribus.errors import LevelError, suggest
 from paribus.interventions.layers.selection import Selector, select
@@ -28,15 +28,16 @@ class SetModule(ArchitectureIntervention):
     called without arguments, or as an instance, which is copied and draws its own weights anew.
 
     Attributes:
-        layers: A path (``""``: the model itself), a glob, a class, an index; a tuple of them is one group.
+        layers: A path (``""``: the model itself), a glob, a class, an index; a tuple of them is one group,
+            and an empty one changes nothing.
         values: New values by name.
 
     Example:
         >>> from torch import nn
         >>> SetModule("fc1", bias=False).values
         {'bias': False}
-        >>> SetModule.make_variations(layers="norm*", eps=(1e-5, 1e-3)).axes["eps"]
-        (1e-05, 0.001)
+        >>> SetModule.make_variations(layers="norm*", eps=(1e-4, 1e-3)).axes["eps"]
+        (0.0001, 0.001)
 
     Raises:
         LevelError: Nothing is given.
@@ -44,6 +45,7 @@ class SetModule(ArchitectureIntervention):
 
     layers: Selector = ""
     values: Mapping[str, Any] = field(default_factory=dict)
+    null: ClassVar[Mapping[str, object]] = {"layers": ()}
 
     def __init__(self, layers: Selector = "", **values: Any) -> None:
         if not values:
@@ -79,7 +81,7 @@ class SetModule(ArchitectureIntervention):
             return ("",)
         modules = dict(model.named_modules(remove_duplicate=False))
         paths = tuple(path for path in select(model, self.layers, "SetModule") if path in modules)
-        if not paths:
+        if not paths and self.layers != ():
             raise LevelError(
                 f"SetModule: {self.layers!r} is a parameter {suggest(str(self.layers), modules)}"
             )
