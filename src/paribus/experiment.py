@@ -32,7 +32,7 @@ from paribus.engine.gathering import gathered
 from paribus.engine.inspection import check_unchanged, try_first_step, uncovered
 from paribus.engine.journal import Journal
 from paribus.engine.known import Known
-from paribus.engine.ledger import read_parts, stops_by_family
+from paribus.engine.ledger import read_parts
 from paribus.engine.loading import columns_of, load, named_splits, sample_of
 from paribus.engine.model import read_model, torch_dtype
 from paribus.engine.objective import choose
@@ -435,7 +435,7 @@ class Experiment:
         return Learner(index, self.cells[index], self.evidence, self._present_replayer, lambda: self.work)
 
     def _present_replayer(self) -> Replayer:
-        return self._replayer(*self._session.plan())
+        return self._replayer(self._session.plan()[1])
 
     def _count_samples(self, changes: tuple[DataIntervention, ...]) -> int:
         outlines = {name: Outline(data, columns_of(data)) for name, data in self._datasets.items()}
@@ -469,10 +469,10 @@ class Experiment:
         missing = self._session.missing_pairs(plan, records)
         if not missing:  # then the data need not be read
             return Computed()
-        return compute_pairs(missing, self.cells, self.work, self.store, self._replayer(plan, records))
+        return compute_pairs(missing, self.cells, self.work, self.store, self._replayer(records))
 
-    def _replayer(self, plan: Plan, records: Mapping[str, Record]) -> Replayer:
-        return Replayer(self.work, self.store, plan.states, stops_by_family(records))
+    def _replayer(self, records: Mapping[str, Record]) -> Replayer:
+        return Replayer(self.work, self.store, Known(records))
 
     def _drawing(self, folder: Path) -> Drawing:
         from paribus.plotting.drawing import choose_drawing

@@ -9,7 +9,7 @@ from typing import Any, TypeGuard, final
 
 from paribus.engine.claiming import POLL_SECONDS, Claimant
 from paribus.engine.journal import Journal
-from paribus.engine.ledger import stops_by_family
+from paribus.engine.known import Known
 from paribus.engine.work import Outcome, Task
 from paribus.store import Record
 
@@ -139,7 +139,7 @@ class Board:
         """Cut a task to what is left of it, where one who died had saved progress."""
         configuration = task.configuration
         relatives = self.journal.store.relatives([configuration.family.hex()])
-        stops = {stop for stops in stops_by_family(relatives).values() for stop in stops}
+        stops = set(Known(relatives).stops(configuration.family))
         for step in sorted(stops.intersection(range(task.start + 1, task.stop)), reverse=True):
             record = relatives.get(configuration.key(step))
             if self._fulfils(record, task) and record.status == "done":

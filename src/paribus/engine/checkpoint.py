@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
 
@@ -14,6 +14,7 @@ from torch import nn
 from paribus import markup
 from paribus.engine.architecture import blank_model
 from paribus.engine.configuration import Configuration
+from paribus.engine.known import Known
 from paribus.engine.optimizer import optimizer_at
 from paribus.engine.reads import reads_at
 from paribus.engine.state import State, restore
@@ -55,17 +56,14 @@ class Replayer:
     Args:
         work: What all learners share.
         store: Where states are.
-        states: Digests of the stored states by key.
-        stops: For each family, the steps at which the store holds states of it.
+        known: What the store holds of the trajectories.
     """
 
-    def __init__(
-        self, work: Work, store: Store, states: Mapping[str, str], stops: Mapping[bytes, Sequence[int]]
-    ) -> None:
+    def __init__(self, work: Work, store: Store, known: Known) -> None:
         self._work = work
         self._store = store
-        self._states = states
-        self._stops = stops
+        self._known = known
+        self._states = known.states
         # Learners are asked for at one step after another, and share controls.
         self._held: OrderedDict[str, State] = OrderedDict()
         self._steps_held: dict[bytes, set[int]] = {}
@@ -99,7 +97,7 @@ class Replayer:
     def _nearest(self, configuration: Configuration, step: int) -> tuple[int, State | None]:
         """Return the latest sound state up to a step."""
         family = configuration.family
-        known = {*self._stops.get(family, ()), *self._steps_held.get(family, ())}
+        known = {*self._known.stops(family), *self._steps_held.get(family, ())}
         for stop in sorted((s for s in known if s <= step), reverse=True):
             key = configuration.key(stop)
             if key in self._held:

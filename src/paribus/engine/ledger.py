@@ -21,15 +21,6 @@ def read_families(store: Store, configurations: Iterable[Configuration]) -> dict
     return store.relatives(families)
 
 
-def stops_by_family(records: Mapping[str, Record]) -> dict[bytes, list[int]]:
-    """List, for each family, the steps at which a state of it is recorded."""
-    stops: dict[bytes, list[int]] = {}
-    for record in records.values():
-        if record.status != "failed":
-            stops.setdefault(bytes.fromhex(record.family), []).append(record.body["stop"])  # type: ignore[call-overload,index,arg-type]
-    return stops
-
-
 def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> None:
     """Compare the whole configuration of each hit, not only its hash.
 
