@@ -20,6 +20,12 @@ def build_model(work: Work, configuration: Configuration) -> nn.Module:
     return _changed(work.model.build(configuration.seeds.init), work, configuration)
 
 
+def model_digest(configuration: Configuration) -> bytes:
+    """Digest what decides a learner's model beside its weights: its architecture and its data."""
+    parts = configuration.components
+    return parts["architecture"].digest + parts["preparation"].digest
+
+
 def given_model(work: Work, configuration: Configuration) -> nn.Module:
     """Return a new model as it is drawn, before anything of it is changed."""
     return _placed(work.model.build(configuration.seeds.init), configuration)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from torch import nn
 
-from paribus.engine.architecture import given_model, is_reshaped, probe_of, unchanged_model
+from paribus.engine.architecture import given_model, is_reshaped, model_digest, probe_of, unchanged_model
 from paribus.engine.configuration import Configuration
 from paribus.engine.data import preserved_draws
 from paribus.engine.training import numerics
@@ -27,11 +27,7 @@ def certify_architectures(work: Work, configurations: Iterable[Configuration]) -
         AblationError: It is none, or cannot be trained; the class says which.
         LevelError: It names layers that the model does not have.
     """
-    distinct = {
-        (each.components["architecture"].digest, each.components["preparation"].digest): each
-        for each in configurations
-        if each.architecture
-    }
+    distinct = {model_digest(each): each for each in configurations if each.architecture}
     for configuration in distinct.values():
         with numerics(configuration.numerics), preserved_draws():
             probe = probe_of(work, configuration)

@@ -8,12 +8,13 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from paribus.engine.architecture import blank_model
+from paribus.engine.architecture import blank_model, model_digest
 from paribus.engine.changes import Given
 from paribus.engine.configuration import Configuration, Event, setting_at
 from paribus.engine.data import preserved_draws
 from paribus.engine.optimizer import make_optimizer
 from paribus.engine.training import numerics
+from paribus.engine.trial import users_errors_wait
 from paribus.engine.work import Work
 from paribus.errors import LevelError, ParibusError
 from paribus.interventions.momentum import MomentumBufferIntervention
@@ -61,13 +62,13 @@ class _Rehearsal:
                 self._try_state(configuration, event)
 
     def _is_new(self, configuration: Configuration, what: object) -> bool:
-        memo = _model_of(configuration), what
+        memo = model_digest(configuration), what
         new = memo not in self._tried
         self._tried.add(memo)
         return new
 
     def _model(self, configuration: Configuration) -> nn.Module:
-        key = _model_of(configuration)
+        key = model_digest(configuration)
         if key not in self._models:
             self._models[key] = blank_model(self._work, configuration)
         return self._models[key]
@@ -96,7 +97,7 @@ class _Rehearsal:
         own = _state(self._model(configuration))
         reads = iter(event.reads)
         change = event.intervention
-        try:
+        with users_errors_wait():
             named = change.reads() if isinstance(change, StateReader) else ()
             given = Given(self._work, configuration, {})
             read = [
@@ -110,15 +111,6 @@ class _Rehearsal:
                     change.change(own, read)
                 elif isinstance(change, ConstraintIntervention):
                     change.edit(own.parameters, change.prepare(own, read))
-        except ParibusError:
-            raise
-        except Exception:  # of the user's intervention, and recorded when its turn comes
-            return
-
-
-def _model_of(configuration: Configuration) -> bytes:
-    parts = configuration.components
-    return parts["architecture"].digest + parts["preparation"].digest
 
 
 def _state(model: nn.Module) -> LearnerState:

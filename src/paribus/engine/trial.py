@@ -10,7 +10,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from paribus.engine.architecture import build_model, probe_of
+from paribus.engine.architecture import build_model, model_digest, probe_of
 from paribus.engine.configuration import Configuration, Event, terms_at
 from paribus.engine.data import preserved_draws
 from paribus.engine.nested import map_tensors
@@ -40,17 +40,18 @@ def try_interventions(work: Work, configurations: Iterable[Configuration]) -> No
         ConfigurationError: An intervention finds nothing to change, or cannot change what it finds.
     """
     for group in _groups(configurations):
-        with numerics(group.first.numerics), preserved_draws(), _users_errors_wait():
+        with numerics(group.first.numerics), preserved_draws(), users_errors_wait():
             _try_group(work, group)
 
 
 @contextmanager
-def _users_errors_wait() -> Iterator[None]:
+def users_errors_wait() -> Iterator[None]:
+    """Pass over what the user's own code raises: it is the learner's, recorded when its turn comes."""
     try:
         yield
     except ParibusError:
         raise
-    except Exception:  # of this learner, and recorded when its turn comes: it stops nobody else
+    except Exception:
         return
 
 
@@ -84,12 +85,10 @@ class _Group:
 
 
 def _groups(configurations: Iterable[Configuration]) -> list[_Group]:
-    groups: dict[tuple[bytes, bytes], _Group] = {}
+    groups: dict[bytes, _Group] = {}
     for configuration in configurations:
         if configuration.timeline or configuration.terms:
-            parts = configuration.components
-            key = parts["architecture"].digest, parts["preparation"].digest
-            groups.setdefault(key, _Group(configuration)).add(configuration)
+            groups.setdefault(model_digest(configuration), _Group(configuration)).add(configuration)
     return [group for group in groups.values() if group.weights or group.of(*_SITES)]
 
 
@@ -97,7 +96,7 @@ def _try_group(work: Work, group: _Group) -> None:
     model = build_model(work, group.first)
     batch = probe_of(work, group.first).batch
     for each, step in group.of(BatchIntervention):
-        with _users_errors_wait():
+        with users_errors_wait():
             edited_batch(each, batch, step, group.first.seeds.augment)
     with _watched(model, group.of(ActivationsIntervention)) as found:
         value = work.objective.value(model, batch)
@@ -136,7 +135,7 @@ def _trying(each: ActivationsIntervention, call: Call, given: dict[str, bool]) -
     def try_one(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.is_floating_point():
             given[call.layer] = True
-            with torch.no_grad(), _users_errors_wait():
+            with torch.no_grad(), users_errors_wait():
                 _check_edited(each, call, tensor, each.edit(tensor, call))
         return tensor
 
