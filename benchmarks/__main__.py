@@ -8,11 +8,12 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cache, frames, identity, logging, overhead, step, store, trajectories
+from benchmarks import cache, figures, frames, identity, logging, overhead, step, store, trajectories
 from benchmarks.table import as_json, for_terminal, write_page
 
 BENCHMARKS = [
-    module.BENCHMARK for module in (step, overhead, logging, trajectories, cache, identity, store, frames)
+    module.BENCHMARK
+    for module in (step, overhead, logging, trajectories, cache, identity, store, frames, figures)
 ]
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 

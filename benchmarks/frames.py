@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from typing import Any
 from benchmarks.measure import Benchmark, Figure, Timing, middle, side_by_side
 from paribus import Experiment, Logger, register_metric
 from paribus.datasets import blobs
-from paribus.engine.gathering import gathered
-from paribus.engine.journal import Journal
-from paribus.engine.known import Known
-from paribus.engine.ledger import read_families, record_of
-from paribus.engine.work import Outcome
+from paribus.engine.building.work import Outcome
+from paribus.engine.planning.known import Known
+from paribus.engine.results.gathering import gathered
+from paribus.engine.training.journal import Journal
+from paribus.engine.training.ledger import read_families, record_of
 from paribus.interventions import InitWeights, SetOptimizer
 from paribus.models import MLP
 from paribus.store.record import COLUMNS, encode
@@ -28,7 +28,7 @@ def measure(learners: int, rows: int, repetitions: int) -> list[Figure]:
     """Fill a store, read it, compact it, and read it again; the file system's cache is warm."""
     with tempfile.TemporaryDirectory() as folder:
         exp = wide_experiment(folder, learners, rows)
-        fill(exp)
+        fill(exp, {"six": [f"six/{index}" for index in range(_COLUMNS)]})
         sides: dict[str, Callable[[], object]] = {"reading": _reader(exp), "frame": exp.frame}
         sides |= {"results": exp.results, "compare": lambda: exp.compare("six/0", better="higher")}
         before = _timed(sides, repetitions)
@@ -91,25 +91,31 @@ def wide_experiment(store: str | Path, learners: int, rows: int = 50) -> Experim
     )
 
 
-def fill(exp: Experiment) -> None:
-    """Write the rows of all learners without training: how they came is not what is measured."""
+def fill(exp: Experiment, columns: Mapping[str, Sequence[str]]) -> None:
+    """Write the rows of all learners without training: how they came is not what is measured.
+
+    Args:
+        exp: The experiment, of which the store holds nothing.
+        columns: The columns that each metric gives.
+    """
     tasks = exp.plan().tasks()
     journal = Journal.open(exp.store, exp.work, tasks, 60.0)
     state = exp.store.put(b"state")
     now = time.time()
     rows = []
     for number, task in enumerate(tasks):
-        steps = list(task.due["six"])
-        values = {
-            f"six/{index}": [number + index + step / 100 for step in steps] for index in range(_COLUMNS)
-        }
-        recorded = {"six": {"steps": steps, "values": values}}
+        recorded = {name: _rows(number, task.due[name], given) for name, given in columns.items()}
         outcome = Outcome(task.key, "done", task.stop, recorded, state=state)
         record = record_of(task, outcome, journal.digests, journal.parts, None)
         rows.append((*encode(replace(record, created=now)), now))
     places = ", ".join("?" * (len(COLUMNS) + 1))
     with exp.store.ledger.transaction() as connection:
         connection.executemany(f"INSERT INTO records ({', '.join(COLUMNS)}, used) VALUES ({places})", rows)
+
+
+def _rows(number: int, steps: Sequence[int], columns: Sequence[str]) -> dict[str, Any]:
+    values = {name: [number + index + step / 100 for step in steps] for index, name in enumerate(columns)}
+    return {"steps": list(steps), "values": values}
 
 
 BENCHMARK = Benchmark(

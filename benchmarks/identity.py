@@ -17,7 +17,7 @@ from benchmarks.large_model import source
 from benchmarks.measure import Benchmark, Figure, fresh_interpreter, middle, ratio, side_by_side
 from paribus import Experiment
 from paribus.datasets import blobs
-from paribus.engine.resolver import Resolver
+from paribus.engine.learners.resolver import Resolver
 from paribus.identity import digest
 from paribus.interventions import InitWeights, SetOptimizer
 from paribus.models import MLP

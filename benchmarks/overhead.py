@@ -14,7 +14,7 @@ from benchmarks.by_hand import one_step
 from benchmarks.measure import Benchmark, Figure, Timing, middle, side_by_side
 from paribus import Experiment, Joblib, Serial
 from paribus.datasets import digits
-from paribus.engine.executors import Executor
+from paribus.engine.running.executors import Executor
 from paribus.interventions import InitWeights
 from paribus.models import MLP
 

@@ -13,8 +13,8 @@ from torch import nn
 from benchmarks.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus import Experiment
 from paribus.datasets import digits
-from paribus.engine.model import Template
-from paribus.engine.state import capture, restore
+from paribus.engine.building.model import Template
+from paribus.engine.training.state import capture, restore
 from paribus.interventions import PerturbMomentum, SetOptimizer
 from paribus.models import MLP
 

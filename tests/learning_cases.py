@@ -14,11 +14,11 @@ from torch import nn
 
 from paribus import Experiment, Logger
 from paribus.datasets import blobs
-from paribus.engine.checkpoint import replay
-from paribus.engine.configuration import Configuration
-from paribus.engine.run import Summary
-from paribus.engine.state import State
-from paribus.engine.work import Work
+from paribus.engine.building.work import Work
+from paribus.engine.learners.configuration import Configuration
+from paribus.engine.running.run import Summary
+from paribus.engine.training.checkpoint import replay
+from paribus.engine.training.state import State
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights
 from paribus.models import MLP
 

@@ -15,9 +15,9 @@ from torch import nn
 
 from learning_cases import experiment, forked, run
 from paribus import Logger, register_metric
-from paribus.engine.explain import Explanation
-from paribus.engine.run import Summary
-from paribus.engine.work import Outcome
+from paribus.engine.building.work import Outcome
+from paribus.engine.planning.explain import Explanation
+from paribus.engine.running.run import Summary
 from paribus.errors import AnalysisError
 from paribus.interventions import InitWeights, PerturbMomentum
 from paribus.loggers import first_when

@@ -34,7 +34,7 @@ from learning_cases import (
     trained,
 )
 from paribus import Experiment, Logger, register_metric
-from paribus.engine.resolver import Resolver
+from paribus.engine.learners.resolver import Resolver
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (
     InitWeights,

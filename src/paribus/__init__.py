@@ -9,9 +9,9 @@ import importlib
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paribus.engine.designs import leave_k_out, leave_one_out, one_at_a_time, pairs
-    from paribus.engine.executors import Executor, Joblib, Serial
-    from paribus.engine.importance import permutation_importance
+    from paribus.engine.learners.designs import leave_k_out, leave_one_out, one_at_a_time, pairs
+    from paribus.engine.results.importance import permutation_importance
+    from paribus.engine.running.executors import Executor, Joblib, Serial
     from paribus.errors import ParibusError
     from paribus.experiment import Experiment
     from paribus.learner import Learner
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from paribus.store import Store
 
 _HOMES = {
-    "Executor": "paribus.engine.executors",
+    "Executor": "paribus.engine.running.executors",
     "Experiment": "paribus.experiment",
-    "Joblib": "paribus.engine.executors",
+    "Joblib": "paribus.engine.running.executors",
     "Learner": "paribus.learner",
     "Logger": "paribus.loggers",
     "ParibusError": "paribus.errors",
-    "Serial": "paribus.engine.executors",
+    "Serial": "paribus.engine.running.executors",
     "Store": "paribus.store",
-    "leave_k_out": "paribus.engine.designs",
-    "leave_one_out": "paribus.engine.designs",
-    "one_at_a_time": "paribus.engine.designs",
-    "pairs": "paribus.engine.designs",
-    "permutation_importance": "paribus.engine.importance",
+    "leave_k_out": "paribus.engine.learners.designs",
+    "leave_one_out": "paribus.engine.learners.designs",
+    "one_at_a_time": "paribus.engine.learners.designs",
+    "pairs": "paribus.engine.learners.designs",
+    "permutation_importance": "paribus.engine.results.importance",
     "register_metric": "paribus.loggers",
 }
 

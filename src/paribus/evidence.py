@@ -14,9 +14,9 @@ import polars as pl
 
 from paribus import analysis
 from paribus.analysis import Factor, Table
-from paribus.engine.designs import Cell
-from paribus.engine.frames import History, distinct_levels, printed, results_frame, tidy_frame
-from paribus.engine.plan import Plan
+from paribus.engine.learners.designs import Cell
+from paribus.engine.planning.plan import Plan
+from paribus.engine.results.frames import History, distinct_levels, printed, results_frame, tidy_frame
 from paribus.errors import AnalysisError, suggest
 from paribus.store import Record
 

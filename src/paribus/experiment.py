@@ -15,44 +15,44 @@ import torch
 
 from paribus import analysis, markup
 from paribus.analysis import Factor, Table
-from paribus.engine.certification import certify_architectures
-from paribus.engine.checkpoint import Replayer
-from paribus.engine.collection import collection_paused
-from paribus.engine.configuration import Data, base_configuration
-from paribus.engine.controls import with_controls
-from paribus.engine.designs import expand, read
-from paribus.engine.executors import Executor, choose_executor
-from paribus.engine.explain import Explanation, explain
-from paribus.engine.frames import (
-    History,
-    histories,
-    with_pairs,
-)
-from paribus.engine.gathering import gathered
-from paribus.engine.inspection import check_unchanged, try_first_step, uncovered
-from paribus.engine.journal import Journal
-from paribus.engine.known import Known
-from paribus.engine.ledger import read_parts
-from paribus.engine.loading import columns_of, load, named_splits, sample_of
-from paribus.engine.model import read_model, torch_dtype
-from paribus.engine.objective import choose
-from paribus.engine.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
-from paribus.engine.plan import Plan
-from paribus.engine.preparation import Outline, count_samples
-from paribus.engine.progress import metered
-from paribus.engine.reading import (
+from paribus.engine.building.loading import columns_of, load, named_splits, sample_of
+from paribus.engine.building.model import read_model, torch_dtype
+from paribus.engine.building.objective import choose
+from paribus.engine.building.preparation import Outline, count_samples
+from paribus.engine.building.work import Work
+from paribus.engine.learners.collection import collection_paused
+from paribus.engine.learners.configuration import Data, base_configuration
+from paribus.engine.learners.controls import with_controls
+from paribus.engine.learners.designs import expand, read
+from paribus.engine.learners.reading import (
     check_optimizers,
     distinct,
     read_checkpoints,
     read_logger,
     read_training,
 )
-from paribus.engine.rehearsal import rehearse
-from paribus.engine.resolver import Resolver
-from paribus.engine.retention import Keep, check_keep, retain
-from paribus.engine.run import Session, Summary, execute, summarise
-from paribus.engine.trial import try_interventions
-from paribus.engine.work import Work
+from paribus.engine.learners.resolver import Resolver
+from paribus.engine.planning.explain import Explanation, explain
+from paribus.engine.planning.known import Known
+from paribus.engine.planning.plan import Plan
+from paribus.engine.proving.certification import certify_architectures
+from paribus.engine.proving.inspection import check_unchanged, try_first_step, uncovered
+from paribus.engine.proving.rehearsal import rehearse
+from paribus.engine.proving.trial import try_interventions
+from paribus.engine.results.frames import (
+    History,
+    histories,
+    with_pairs,
+)
+from paribus.engine.results.gathering import gathered
+from paribus.engine.running.executors import Executor, choose_executor
+from paribus.engine.running.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
+from paribus.engine.running.retention import Keep, check_keep, retain
+from paribus.engine.running.run import Session, Summary, execute, summarise
+from paribus.engine.showing.progress import metered
+from paribus.engine.training.checkpoint import Replayer
+from paribus.engine.training.journal import Journal
+from paribus.engine.training.ledger import read_parts
 from paribus.evidence import Evidence, Kind, factors_of
 from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.designs import Design

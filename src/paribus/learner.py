@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
 
 from paribus import markup
-from paribus.engine.certification import described
-from paribus.engine.checkpoint import Checkpoint, Replayer
-from paribus.engine.configuration import Configuration
-from paribus.engine.designs import Cell
-from paribus.engine.frames import History, of_learner, printed, tidy_frame
-from paribus.engine.work import Work
+from paribus.engine.building.work import Work
+from paribus.engine.learners.configuration import Configuration
+from paribus.engine.learners.designs import Cell
+from paribus.engine.proving.certification import described
+from paribus.engine.results.frames import History, of_learner, printed, tidy_frame
+from paribus.engine.training.checkpoint import Checkpoint, Replayer
 from paribus.evidence import Evidence
 
 if TYPE_CHECKING:

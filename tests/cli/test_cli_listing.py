@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from paribus import Logger, register_metric
 from paribus.__main__ import app
-from paribus.engine.keys import earlier_key
+from paribus.engine.learners.keys import earlier_key
 from paribus.store import Store, pack
 
 

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from paribus.__main__ import app
 from paribus.commands.catalogue import Catalogue
-from paribus.engine.reexecution import reexecute
+from paribus.engine.running.reexecution import reexecute
 from paribus.store import Record, Store, verify
 
 CASES = str(Path(__file__).with_name("cli_cases.py"))

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from paribus.__main__ import main
-from paribus.engine.views import notices
+from paribus.engine.showing.views import notices
 from paribus.store import Store
 
 STEPS = 6

@@ -12,7 +12,7 @@ from torch import nn
 from learning_cases import run, states, trained
 from paribus import Experiment
 from paribus.datasets import digits
-from paribus.engine.configuration import Component
+from paribus.engine.learners.configuration import Component
 from paribus.errors import AblationError, LevelError, NoEffect, ShapeUnrepairable
 from paribus.interventions import AblateFeatures, AblateLayers, ArchitectureIntervention, SetModule, Slices
 from paribus.models import MLP, LeNet5

@@ -16,7 +16,7 @@ from torch import nn
 from learning_cases import POINTS, QUIET, experiment
 from paribus import Logger
 from paribus.datasets import blobs
-from paribus.engine.configuration import Configuration, Event
+from paribus.engine.learners.configuration import Configuration, Event
 from paribus.interventions import (
     Cosine,
     InitWeights,

@@ -16,10 +16,10 @@ from torch import nn
 from torch.utils.data import Dataset, Subset, TensorDataset
 
 from learning_cases import POINTS, experiment, run, states
-from paribus.engine.course import Course, Phase, order
-from paribus.engine.data import InMemory, Streamed
-from paribus.engine.loading import load, named_splits
-from paribus.engine.nested import map_tensors, tensors_of
+from paribus.engine.building.data import InMemory, Streamed
+from paribus.engine.building.loading import load, named_splits
+from paribus.engine.building.nested import map_tensors, tensors_of
+from paribus.engine.learners.course import Course, Phase, order
 from paribus.errors import DataError
 from paribus.identity import generator
 from paribus.interventions import AblateFeatures, Slices, SubsetSamples

@@ -12,7 +12,7 @@ import pytest
 
 from learning_cases import experiment, forked, run
 from paribus import Logger, register_metric
-from paribus.engine.known import Known
+from paribus.engine.planning.known import Known
 from paribus.interventions import InitWeights, PerturbWeights
 from paribus.loggers import Every, Schedule
 from paribus.store import unpack

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from learning_cases import QUIET, FailsFrom, experiment, forked, run
 from paribus import Logger, register_metric
-from paribus.engine.known import Known
-from paribus.engine.plan import grow, make_plan
+from paribus.engine.planning.known import Known
+from paribus.engine.planning.plan import grow, make_plan
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights, SetOptimizer
 from paribus.loggers import Every
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from learning_cases import POINTS, experiment, run, states
 from paribus import permutation_importance
 from paribus.datasets import FrameDataset, passengers
-from paribus.engine import preparation
-from paribus.engine.preparation import prepared
+from paribus.engine.building import preparation
+from paribus.engine.building.preparation import prepared
 from paribus.errors import DataError, LevelError, MetricError
 from paribus.interventions import AblateFeatures, Classes, FlipLabels, Slices, SubsetSamples
 from paribus.models import MLP

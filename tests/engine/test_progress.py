@@ -15,13 +15,13 @@ from IPython.utils.capture import capture_output
 from rich.console import Console
 
 from learning_cases import FailsFrom, Stochastic, experiment, forked, run
-from paribus.engine import notebook, progress, views
-from paribus.engine.executors.notes import read_notes, write_note
-from paribus.engine.notebook import Place, in_notebook
-from paribus.engine.progress import Meter, metered
-from paribus.engine.standing import Standing, Tally
-from paribus.engine.views import Log, Notebook, Notice, Terminal, View, notices
-from paribus.engine.work import Outcome
+from paribus.engine.building.work import Outcome
+from paribus.engine.running.executors.notes import read_notes, write_note
+from paribus.engine.showing import notebook, progress, views
+from paribus.engine.showing.notebook import Place, in_notebook
+from paribus.engine.showing.progress import Meter, metered
+from paribus.engine.showing.standing import Standing, Tally
+from paribus.engine.showing.views import Log, Notebook, Notice, Terminal, View, notices
 from paribus.interventions import InitWeights, PerturbWeights
 
 STANDING = Standing(12, 3, 4, 1, 500, 2000, 8000, 10.0, 50.0, 30.0, 7, 0.25)
@@ -114,7 +114,7 @@ def test_workers_tell_step_and_loss_through_files(tmp_path: Path) -> None:
 def test_a_worker_tells_of_the_learner_in_training(
     folder: Path, watched: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paribus.engine.executors.joblib._LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("paribus.engine.running.executors.joblib._LOOK_SECONDS", 0.01)
     monkeypatch.setattr(progress.Meter, "settled", lambda self, outcome: None)
     # Long enough for a first word, which comes a tenth of a second after the beginning.
     experiment(folder, InitWeights.make_variations(seed=(4,)), model=Stochastic(), steps=600).run(

@@ -16,7 +16,7 @@ from torch import nn
 
 from learning_cases import experiment, forked, run, states
 from paribus import Logger, register_metric
-from paribus.engine import data
+from paribus.engine.building import data
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights
 from paribus.loggers import Every, Histogram, On, first_when
 from paribus.models import MLP

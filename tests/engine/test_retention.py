@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from learning_cases import POINTS
 from paribus import Experiment
-from paribus.engine.plan import Plan
-from paribus.engine.retention import dispensable
+from paribus.engine.planning.plan import Plan
+from paribus.engine.running.retention import dispensable
 from paribus.errors import ConfigurationError
 from paribus.interventions import InitWeights, PerturbWeights
 from paribus.models import MLP

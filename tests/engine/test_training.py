@@ -15,7 +15,7 @@ from torch import nn
 
 from learning_cases import POINTS, Stochastic, experiment, run, states, trained
 from paribus.datasets import digits, synthetic_regression
-from paribus.engine.state import State
+from paribus.engine.training.state import State
 from paribus.errors import ConfigurationError
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (

@@ -196,7 +196,7 @@ SCRIPT = """
     import dataclasses, json, os, sys, tempfile, warnings
     from pathlib import Path
     from textwrap import dedent
-    from paribus.engine.configuration import Component, Configuration
+    from paribus.engine.learners.configuration import Component, Configuration
 
     folder = tempfile.mkdtemp(dir=".")
     cases = json.loads(Path("cases.json").read_text())

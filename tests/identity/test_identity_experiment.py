@@ -21,7 +21,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from paribus import Experiment
 from paribus.datasets import blobs
-from paribus.engine.inspection import UncoveredCodeWarning, UnseededWeightsWarning
+from paribus.engine.proving.inspection import UncoveredCodeWarning, UnseededWeightsWarning
 from paribus.errors import ConfigurationError, DataError, FingerprintError
 from paribus.identity import accept, fingerprint, versioned
 from paribus.interventions import InitWeights

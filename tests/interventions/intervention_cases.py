@@ -15,7 +15,7 @@ from torch.utils.data import TensorDataset
 
 import learning_cases
 from paribus import Experiment
-from paribus.engine.configuration import Component, Configuration
+from paribus.engine.learners.configuration import Component, Configuration
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (
     BlurInputs,

@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from learning_cases import QUIET, run, states, trained, written
-from paribus.engine.sites import Sites
+from paribus.engine.training.sites import Sites
 from paribus.errors import LevelError
 from paribus.identity import generator
 from paribus.interventions import (

@@ -17,7 +17,7 @@ from torch.utils.data import Dataset
 
 from learning_cases import QUIET, Stochastic, run, trained, written
 from paribus import Experiment
-from paribus.engine.sites import edited_batch
+from paribus.engine.training.sites import edited_batch
 from paribus.errors import DataError, FingerprintError, LevelError
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (

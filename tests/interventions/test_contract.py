@@ -10,7 +10,7 @@ from intervention_cases import CASES, WINDOW, Case, experiment
 
 from learning_cases import run, states, trained, written
 from paribus import Experiment
-from paribus.engine.resolver import Resolver
+from paribus.engine.learners.resolver import Resolver
 from paribus.interventions import InitWeights
 
 NULLS = [null for case in CASES for null in case.nulls]

@@ -18,8 +18,8 @@ from torch import nn
 from torch.utils.data import TensorDataset
 
 from learning_cases import POINTS, experiment, run, states, trained
-from paribus.engine.course import Course, Phase, order
-from paribus.engine.data import InMemory
+from paribus.engine.building.data import InMemory
+from paribus.engine.learners.course import Course, Phase, order
 from paribus.errors import DataError, LevelError
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (

@@ -14,7 +14,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 from learning_cases import experiment, run, states, trained
 from paribus.datasets import FrameDataset
-from paribus.engine.data import InMemory, Streamed
+from paribus.engine.building.data import InMemory, Streamed
 from paribus.errors import DataError, LevelError, NoEffect, ShapeUnrepairable
 from paribus.identity import generator
 from paribus.interventions import (

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional
 
 from learning_cases import run, states, written
-from paribus.engine.objective import total
+from paribus.engine.building.objective import total
 from paribus.errors import LevelError, ObjectiveError
 from paribus.interventions import WeightTerm
 

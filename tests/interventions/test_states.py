@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from learning_cases import POINTS, Stochastic, experiment, run, states
-from paribus.engine.checkpoint import replay
+from paribus.engine.training.checkpoint import replay
 from paribus.errors import LevelError
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (

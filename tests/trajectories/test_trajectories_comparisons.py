@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from learning_cases import Stochastic, experiment
-from paribus.engine.pairs import _observe
+from paribus.engine.running.pairs import _observe
 from paribus.errors import MetricError
 from paribus.interventions import InitWeights
 from paribus.loggers import barrier, disagreement, distance

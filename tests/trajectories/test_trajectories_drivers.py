@@ -19,8 +19,8 @@ from trajectory_cases import forked_driver, results, tree
 import paribus.experiment
 from learning_cases import CALLS, counted, experiment, forked, run
 from paribus import Experiment
-from paribus.engine import board
-from paribus.engine.claiming import Claimant
+from paribus.engine.running import board
+from paribus.engine.running.claiming import Claimant
 from paribus.interventions import InitWeights
 from paribus.store import Store, export, import_, verify
 

@@ -30,8 +30,8 @@ from trajectory_cases import (
 
 from learning_cases import experiment, run, states
 from paribus import Experiment
-from paribus.engine import training
-from paribus.engine.executors import joblib
+from paribus.engine.running.executors import joblib
+from paribus.engine.training import segment
 from paribus.errors import CorruptObjectError, StoreError
 from paribus.interventions import InitWeights
 from paribus.models import MLP
@@ -65,7 +65,7 @@ def test_a_disk_that_fills_in_the_middle_of_a_run(
     left: int, reference: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever is being written then: progress, a state, a row, a claim."""
-    monkeypatch.setattr(training, "_REPORT_SECONDS", -1.0)
+    monkeypatch.setattr(segment, "_REPORT_SECONDS", -1.0)
     place = tmp_path / "small"
     place.mkdir()
     with mounted("-t", "tmpfs", "-o", "size=4m", "tmpfs", at=place):

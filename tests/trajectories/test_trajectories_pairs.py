@@ -14,7 +14,7 @@ from trajectory_cases import TALLY, forked_driver
 
 from learning_cases import QUIET, Stochastic, experiment, run, states
 from paribus import Experiment, Logger, register_metric
-from paribus.engine import pairs
+from paribus.engine.running import pairs
 from paribus.errors import MetricError
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights, SetOptimizer
 from paribus.loggers import Every, On, barrier, disagreement, distance, log_spaced

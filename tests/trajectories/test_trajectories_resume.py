@@ -30,10 +30,10 @@ from trajectory_cases import (
 
 from learning_cases import experiment, run
 from paribus import Experiment
-from paribus.engine import training
-from paribus.engine.board import Board
-from paribus.engine.executors.base import train_and_put
-from paribus.engine.journal import Journal
+from paribus.engine.running.board import Board
+from paribus.engine.running.executors.base import train_and_put
+from paribus.engine.training import segment
+from paribus.engine.training.journal import Journal
 from paribus.store import verify
 
 pytestmark = [
@@ -189,7 +189,7 @@ def die_before_the_commit(store: Path) -> None:
 def test_progress_is_saved_in_seconds_and_leaves_one_state(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "_REPORT_SECONDS", -1.0)
+    monkeypatch.setattr(segment, "_REPORT_SECONDS", -1.0)
     exp = experiment(folder, steps=50)
     run(exp, save_every=0.0)
     assert len(list(exp.store.scan())) == 1, "what was saved on the way is gone at the end"
@@ -199,7 +199,7 @@ def test_saved_progress_takes_nothing_that_another_run_committed(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another experiment's run ends just where progress is saved, after this one was planned."""
-    monkeypatch.setattr(training, "_REPORT_SECONDS", -1.0)
+    monkeypatch.setattr(segment, "_REPORT_SECONDS", -1.0)
     other = experiment(folder, steps=20)
     long = experiment(folder, steps=30)
     exp_plan = long.plan()

@@ -25,9 +25,9 @@ from torch import nn
 import paribus.experiment
 from learning_cases import CALLS, Stochastic, experiment, forked, run, states, taken
 from paribus import Experiment, Logger, register_metric
-from paribus.engine import training
-from paribus.engine.executors import joblib
-from paribus.engine.state import State
+from paribus.engine.running.executors import joblib
+from paribus.engine.training import segment
+from paribus.engine.training.state import State
 from paribus.store import verify
 
 TESTS = Path(__file__).parent.parent
@@ -98,7 +98,7 @@ def is_free(exp: Experiment) -> bool:
 
 def save_at_each_step() -> None:
     """Look at each step whether progress is to be saved, which otherwise happens ten times a second."""
-    training._REPORT_SECONDS = -1.0
+    segment._REPORT_SECONDS = -1.0
 
 
 class Countdown:

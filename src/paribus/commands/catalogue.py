@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any, final
 
 from paribus.commands.units import counted
-from paribus.engine.keys import trunk_of
+from paribus.engine.learners.keys import trunk_of
 from paribus.errors import StoreError
 from paribus.store import Record, Store
 

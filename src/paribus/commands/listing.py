@@ -83,7 +83,7 @@ def why(key: KeyArgument, store: StoreOption = DEFAULT_STORE, as_json: JsonOptio
 
     The nearest one is looked for on other trajectories: neither in the record's past nor in its future.
     """
-    from paribus.engine.explain import explain
+    from paribus.engine.planning.explain import explain
 
     opened = existing(store)
     catalogue = Catalogue.read(opened)
@@ -206,7 +206,7 @@ def _elsewhere(catalogue: Catalogue, entry: Entry) -> list[Entry]:
 
 def _parts(store: Store, record: Record) -> dict[str, dict[str, str]]:
     """Read the words behind a record's fingerprints, by component."""
-    from paribus.engine.configuration import FINGERPRINTED
+    from paribus.engine.learners.configuration import FINGERPRINTED
 
     named = (name for name in FINGERPRINTED if name in record.references)
     return {name: json.loads(store.get(record.references[name])) for name in named}

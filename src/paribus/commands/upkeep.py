@@ -11,12 +11,12 @@ from paribus.commands.catalogue import Catalogue
 from paribus.commands.options import DEFAULT_STORE, JsonOption, KeysArgument, StoreOption, existing
 from paribus.commands.printing import print_json, print_lines
 from paribus.commands.units import counted, parse_duration, parse_size, size
-from paribus.engine.keys import trunk_of
+from paribus.engine.learners.keys import trunk_of
 from paribus.errors import ConfigurationError
 from paribus.store import Retention, Store, Sweep, Verification, gc, verify
 
 if TYPE_CHECKING:
-    from paribus.engine.reexecution import Reexecution
+    from paribus.engine.running.reexecution import Reexecution
 
 
 def verify_store(
@@ -119,7 +119,7 @@ def with_past(catalogue: Catalogue, names: list[str]) -> list[str]:
 
 def _reexecuted(store: Store, place: str, count: int, seed: int) -> list[Reexecution]:
     from paribus.commands.loading import load_experiment
-    from paribus.engine.reexecution import reexecute
+    from paribus.engine.running.reexecution import reexecute
 
     experiment = load_experiment(place)
     configurations = [cell.configuration for cell in experiment.cells]

@@ -15,8 +15,8 @@ import typer
 from paribus.commands.options import DEFAULT_STORE, existing
 from paribus.commands.printing import print_lines
 from paribus.commands.units import counted, duration
-from paribus.engine.standing import Standing
-from paribus.engine.views import notices
+from paribus.engine.showing.standing import Standing
+from paribus.engine.showing.views import notices
 from paribus.store import Store
 from paribus.store.statistics import counts, last_written
 

@@ -9,8 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import final
 
-from paribus.engine.notebook import Place, in_notebook
-from paribus.engine.work import Outcome
+from paribus.engine.building.work import Outcome
+from paribus.engine.showing.notebook import Place, in_notebook
 from paribus.errors import AnalysisError
 from paribus.plotting.figure import Figure
 

@@ -9,7 +9,7 @@ from typing import final
 import polars as pl
 
 from paribus.analysis import Factor, Table
-from paribus.engine.frames import History
+from paribus.engine.results.frames import History
 from paribus.plotting.figure import Figure
 from paribus.plotting.report.provenance import Provenance
 

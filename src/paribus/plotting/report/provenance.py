@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from typing import Any, final
 
-from paribus.engine.configuration import Configuration
-from paribus.engine.plan import Plan
+from paribus.engine.learners.configuration import Configuration
+from paribus.engine.planning.plan import Plan
 from paribus.store import Record
 
 _NOTHING = ("", "[]", "{}")

@@ -1,0 +1,1 @@
+"""What a learner is made from: model, data, objective, optimizer."""

@@ -1,0 +1,1 @@
+"""From a design to learners as values: configurations, their canonical form, their keys. Pure."""

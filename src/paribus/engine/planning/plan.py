@@ -1,0 +1,450 @@
+"""Plan before you pay: configurations and what the store holds → a tree of segments, pure.
+
+Learners are merged by their restricted configurations: a segment is a stretch of steps that all learners
+above it have in common. Segments end where learners part, where windows open or close, where a stored
+state lies, and where learners end.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Literal, final
+
+from paribus import markup
+from paribus.engine.building.work import Task
+from paribus.engine.learners.collection import collection_paused
+from paribus.engine.learners.configuration import Configuration
+from paribus.engine.learners.reads import keys_read, read_states
+from paribus.engine.planning.known import Known, Stored
+from paribus.engine.planning.needs import with_what_they_need
+from paribus.engine.planning.segments import Segment, grow
+from paribus.loggers import Horizon, Metric, Schedule
+
+Decision = Literal["cached", "resumable", "to run"]
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """One learner in the plan.
+
+    Attributes:
+        key: Its key.
+        path: Indices of its segments, the first step first.
+        decision: Whether it is cached, goes on from a stored state, or runs from the start.
+        reason: Why, for people.
+        steps: Length of its run.
+    """
+
+    key: str
+    path: tuple[int, ...]
+    decision: Decision
+    reason: str
+    steps: int
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class Plan:
+    """What would be trained, what is cached, and why.
+
+    Attributes:
+        learners: One entry per learner, in the order of the grid.
+        segments: The tree, parents before children.
+        to_run: Indices of the segments that must be trained, parents before children.
+        to_evaluate: Where metrics are missing that need no training, at stored states and initial ones: index
+            of the segment and step, with the names of the metrics.
+        states: Stored states by key: where a segment can start from.
+        due: For each learner, for each metric by name, the steps at which it is recorded.
+        controls: How many learners are declared controls.
+        late: How many learners have an intervention that begins after their last step.
+        pairs: How many values of pair metrics are to be computed once both learners exist.
+        pair_replays: How many states must be replayed for them.
+        to_replay: Those of the segments to run that were trained before.
+    """
+
+    learners: tuple[Planned, ...]
+    segments: tuple[Segment, ...]
+    to_run: tuple[int, ...]
+    states: Mapping[str, str]
+    due: Sequence[Mapping[str, Sequence[int]]]
+    to_evaluate: Mapping[tuple[int, int], frozenset[str]] = field(default_factory=dict)
+    controls: int = 0
+    late: int = 0
+    pairs: int = 0
+    pair_replays: int = 0
+    to_replay: tuple[int, ...] = ()
+
+    @property
+    def cached(self) -> int:
+        """How many learners need no training."""
+        return sum(planned.decision == "cached" for planned in self.learners)
+
+    @property
+    def steps_asked(self) -> int:
+        """Steps of all learners, each counted alone."""
+        return sum(planned.steps for planned in self.learners)
+
+    @property
+    def steps_distinct(self) -> int:
+        """Steps of the tree: what the whole experiment takes when nothing is cached."""
+        return sum(segment.steps for segment in self.segments)
+
+    @property
+    def steps_to_train(self) -> int:
+        """Steps that must be trained now."""
+        return sum(self.segments[index].steps for index in self.to_run)
+
+    @property
+    def steps_to_replay(self) -> int:
+        """Those of the steps to train that were trained before, and lack a metric or a state."""
+        return sum(self.segments[index].steps for index in self.to_replay)
+
+    def tasks(self) -> list[Task]:
+        """Return what is to do as tasks, parents before children; an evaluation is a task of no steps."""
+        evaluations = [
+            self._evaluation(self.segments[index].configuration, step, names)
+            for (index, step), names in self.to_evaluate.items()
+        ]
+        return evaluations + [self._task(self.segments[index]) for index in self.to_run]
+
+    def starting_points(self) -> list[str]:
+        """Return the keys of the stored states that tasks start from."""
+        made = {self.segments[index].key for index in self.to_run}
+        needed = dict.fromkeys(key for task in self.tasks() for key in (task.parent, *task.reads))
+        return [key for key in needed if key is not None and key in self.states and key not in made]
+
+    def _evaluation(self, configuration: Configuration, step: int, names: Iterable[str]) -> Task:
+        key = configuration.key(step)
+        due = dict.fromkeys(sorted(names), (step,))
+        if step == 0:
+            return Task(key, None, 0, 0, configuration, due, keys_read(configuration, -1))
+        return Task(key, key, step, step, configuration, due)
+
+    def _task(self, segment: Segment) -> Task:
+        parent = None if segment.parent is None else self.segments[segment.parent].key
+        due: dict[str, set[int]] = {}
+        for schedule in {id(self.due[learner]): self.due[learner] for learner in segment.learners}.values():
+            for name, steps in schedule.items():
+                due.setdefault(name, set()).update(_within(steps, segment.start, segment.stop))
+        ordered = {name: tuple(sorted(steps)) for name, steps in due.items() if steps}
+        start, stop, configuration = segment.start, segment.stop, segment.configuration
+        return Task(segment.key, parent, start, stop, configuration, ordered, segment.reads)
+
+    @property
+    def read(self) -> tuple[Segment, ...]:
+        """The segments that are part of no learner, and lead to states that learners read."""
+        return tuple(segment for segment in self.segments if not segment.learners)
+
+    def __str__(self) -> str:
+        count, cached = len(self.learners), self.cached
+        of_them = f"{count - self.controls} learners and {self.controls} control{'s'[: self.controls > 1]}"
+        lines = [
+            f"{of_them if self.controls else f'{count} learners'}: {cached} cached, {count - cached} to run",
+            f"{self.steps_asked:,} steps asked, {self.steps_distinct:,} distinct, "
+            f"{self.steps_to_train:,} to train",
+        ]
+        reasons = Counter(planned.reason for planned in self.learners if planned.decision != "cached")
+        lines += [f"  {number} × {reason}" for reason, number in reasons.most_common()]
+        if self.to_evaluate or self.to_replay:
+            lines.append(
+                f"  {len(self.to_evaluate):,} states to evaluate, {self.steps_to_replay:,} steps to replay"
+            )
+        if self.read:
+            steps = sum(segment.steps for segment in self.read)
+            lines.append(
+                f"  {len(self.read)} × a segment of no learner, whose state others read: {steps:,} steps"
+            )
+        if self.late:
+            lines.append(f"  {self.late} × an intervention begins after the last step and never happens")
+        if self.pairs:
+            replays = f", {self.pair_replays:,} of which are replayed" if self.pair_replays else ""
+            lines.append(f"  {self.pairs} × a metric of two learners, computed from their states{replays}")
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, steps, *reasons = str(self).split("\n")
+        return markup.titled(head, markup.paragraph(steps), markup.bullets(map(str.strip, reasons)))
+
+
+@collection_paused()
+def make_plan(
+    configurations: Sequence[Configuration],
+    metrics: Sequence[tuple[Metric, str]],
+    known: Known,
+    *,
+    checkpoints: Schedule | None = None,
+    controls: int = 0,
+) -> Plan:
+    """Plan an experiment.
+
+    Args:
+        configurations: One per learner, all different.
+        metrics: Each metric with its digest in hex.
+        known: What the store holds of their trajectories.
+        checkpoints: Steps at which states are kept besides forks, window edges and ends.
+        controls: How many learners are declared controls.
+    """
+    read = read_states(configurations)
+    edges = _edges(configurations, known, checkpoints)
+    past = _edges([each.configuration for each in read], known, None)
+    segments, paths = grow(
+        [*configurations, *(each.configuration for each in read)],
+        [*edges, *(_until(each.step, own) for each, own in zip(read, past, strict=True))],
+        len(configurations),
+    )
+    due = _due(configurations, [metric for metric, _ in metrics])
+    look = _Look(known, {metric.name: digest for metric, digest in metrics})
+    needs = [
+        look.need(configuration, [segments[index] for index in path], asked)
+        for configuration, path, asked in zip(configurations, paths, due, strict=True)
+    ]
+    states = known.states
+    wanted = {path[place] for path, need in zip(paths, needs, strict=True) for place in need.places}
+    drawn = {path[0] for path, need in zip(paths, needs, strict=True) if need.draws}
+    to_run = with_what_they_need(wanted, drawn, segments, known)
+    to_evaluate = _evaluations(segments, paths, needs, to_run)
+    trained = {index for path, need in zip(paths, needs, strict=True) for index in path[: need.trained]}
+    learners = tuple(
+        Planned(
+            configuration.key(),
+            path,
+            _decision(need, path, to_run),
+            need.reason,
+            configuration.total,
+        )
+        for configuration, path, need in zip(configurations, paths, needs, strict=True)
+    )
+    late = sum(bool(configuration.timeline and configuration.late) for configuration in configurations)
+    return Plan(
+        learners,
+        tuple(segments),
+        tuple(sorted(to_run)),
+        states,
+        due,
+        to_evaluate,
+        controls,
+        late,
+        to_replay=tuple(sorted(to_run & trained)),
+    )
+
+
+def _edges(
+    configurations: Sequence[Configuration], known: Known, checkpoints: Schedule | None
+) -> list[list[int]]:
+    """List where each run's segments end: its own edges, checkpoints, and stored states of its trajectory."""
+    if not known and checkpoints is None:
+        return [configuration.edges() for configuration in configurations]
+    edges = []
+    for configuration in configurations:
+        family, own = configuration.family, configuration.edges()
+        marks = {
+            stop
+            for stop in known.stops(family)
+            if stop < own[-1] and known.stored(configuration.key(stop), family, stop) is not None
+        }
+        if checkpoints is not None:
+            marks.update(checkpoints.steps(horizon_of(configuration)))
+        edges.append(sorted({*own, *marks} - {0}) if marks else own)
+    return edges
+
+
+def horizon_of(configuration: Configuration) -> Horizon:
+    """Return the length and the landmarks of a run, which schedules read."""
+    windows = tuple(configuration.edges()[:-1])
+    epochs = configuration.course.ends(configuration.total) if configuration.varies else ()
+    return Horizon(configuration.total, configuration.steps_per_epoch, windows, epochs)
+
+
+def _due(
+    configurations: Sequence[Configuration], metrics: Sequence[Metric]
+) -> list[dict[str, Sequence[int]]]:
+    """List, for each learner, the steps of each metric; equal horizons share one list."""
+    known: dict[object, dict[str, Sequence[int]]] = {}
+    due = []
+    for configuration in configurations:
+        windows = tuple(configuration.edges()) if configuration.timeline else ()
+        marks: tuple[object, ...] = (configuration.total, configuration.steps_per_epoch, windows)
+        if configuration.varies:
+            marks += (configuration.course,)
+        if marks not in known:
+            horizon = horizon_of(configuration)
+            known[marks] = {metric.name: sorted(metric.schedule.steps(horizon)) for metric in metrics}
+        due.append(known[marks])
+    return due
+
+
+@final
+@dataclass(frozen=True, slots=True)
+class _Need:
+    """What a learner lacks.
+
+    Attributes:
+        places: Places on its path that must be trained.
+        reason: Why.
+        evaluations: Where metrics need only be evaluated: place, step and names.
+        trained: How many places were trained before.
+    """
+
+    places: frozenset[int]
+    reason: str
+    evaluations: tuple[tuple[int, int, frozenset[str]], ...] = ()
+    trained: int = 0
+
+    @property
+    def draws(self) -> bool:
+        """Whether a metric is to be evaluated at the initial state."""
+        return any(step == 0 for _, step, _ in self.evaluations)
+
+
+@cache
+def _cached(trained: int) -> _Need:
+    return _Need(frozenset(), "cached", trained=trained)
+
+
+@cache
+def _new(length: int) -> _Need:
+    return _Need(frozenset(range(length)), _NEW)
+
+
+_NEW = "new: not in the store"
+_Missing = Mapping[int, frozenset[str]]
+
+
+@final
+class _Look:
+    """Looks up what is stored of each learner; learners that recorded the same are compared once."""
+
+    def __init__(self, known: Known, digests: Mapping[str, str]) -> None:
+        self._known = known
+        self._digests = digests
+        self._compared: dict[tuple[int, ...], _Missing] = {}
+
+    def need(
+        self, configuration: Configuration, path: Sequence[Segment], due: Mapping[str, Sequence[int]]
+    ) -> _Need:
+        """Find what is missing along a path."""
+        if not self._known:
+            return _new(len(path))
+        family, total = configuration.family, configuration.total
+        entries = [self._known.stored(segment.key, family, segment.stop) for segment in path]
+        done = all(entry is not None and entry.status == "done" for entry in entries)
+        if done and not self._missing(configuration, total, due, entries):
+            return _cached(len(path))
+        for place, entry in enumerate(entries):
+            if entry is not None and entry.status == "diverged":
+                path, entries = path[: place + 1], entries[: place + 1]
+                total = entry.step
+                break
+        trained = max(
+            (p for p, e in enumerate(entries) if e is not None and e.status != "failed"), default=-1
+        )
+        reach = total if trained == len(path) - 1 else path[trained].stop
+        missing = self._missing(configuration, reach, due, entries) if trained >= 0 else {}
+        places = set(range(trained + 1, len(path)))
+        evaluations = []
+        for step, names in missing.items():
+            place = bisect_left(path, step, key=lambda segment: segment.stop)
+            entry = entries[place]
+            if step == 0 or (path[place].stop == step and entry is not None and entry.state is not None):
+                evaluations.append((place, step, names))
+            else:
+                places.add(place)
+        if not places and not evaluations:
+            return _cached(trained + 1)
+        reason = _reason(entries, trained, len(path), missing, replayed=bool(places))
+        return _Need(frozenset(places), reason, tuple(evaluations), trained + 1)
+
+    def _missing(
+        self,
+        configuration: Configuration,
+        reach: int,
+        due: Mapping[str, Sequence[int]],
+        entries: Sequence[Stored | None],
+    ) -> _Missing:
+        """List, for each step up to ``reach``, the metrics that are due and not recorded."""
+        recorded = [entry.recorded for entry in entries if entry is not None]
+        missing = self._compare(reach, due, recorded)
+        if 0 in missing:
+            start = self._known.stored(configuration.key(0), configuration.family, 0)
+            if start is not None:
+                return self._compare(reach, due, [*recorded, start.recorded])
+        return missing
+
+    def _compare(
+        self, reach: int, due: Mapping[str, Sequence[int]], recorded: Sequence[Mapping[str, frozenset[int]]]
+    ) -> _Missing:
+        memo = (reach, id(due), *map(id, recorded))
+        if memo not in self._compared:
+            missing: dict[int, frozenset[str]] = {}
+            for name, steps in due.items():
+                found = frozenset().union(*(each.get(self._digests[name], ()) for each in recorded))
+                for step in steps:
+                    if step <= reach and step not in found:
+                        missing[step] = missing.get(step, frozenset()) | {name}
+            self._compared[memo] = missing
+        return self._compared[memo]
+
+
+def _reason(
+    entries: Sequence[Stored | None],
+    trained: int,
+    length: int,
+    missing: Mapping[int, frozenset[str]],
+    *,
+    replayed: bool,
+) -> str:
+    if any(entry is not None and entry.status == "failed" for entry in entries):
+        return "failed before: tried again"
+    if trained == length - 1:
+        names = ", ".join(map(repr, sorted(frozenset[str]().union(*missing.values()))))
+        how = "replayed from the nearest stored state" if replayed else "evaluated at stored states"
+        return f"trained, but {names} was not recorded: {how}"
+    if trained >= 0:
+        return "goes on from a stored state"
+    return _NEW
+
+
+def _evaluations(
+    segments: Sequence[Segment],
+    paths: Sequence[Sequence[int]],
+    needs: Sequence[_Need],
+    to_run: Collection[int],
+) -> dict[tuple[int, int], frozenset[str]]:
+    """Gather what is only to be evaluated, by segment and step; what is trained records it anyway."""
+    gathered: dict[tuple[int, int], frozenset[str]] = {}
+    roots: dict[str, int] = {}
+    for path, need in zip(paths, needs, strict=True):
+        for place, step, names in need.evaluations:
+            if path[place] not in to_run:
+                first = path[place]
+                if step == 0:  # segments that part at their first step have one state there
+                    first = roots.setdefault(segments[first].configuration.key(0), first)
+                at = first, step
+                gathered[at] = gathered.get(at, frozenset()) | names
+    return gathered
+
+
+def _until(step: int, edges: Sequence[int]) -> list[int]:
+    return [*(edge for edge in edges if edge < step), step]
+
+
+def _decision(need: _Need, path: Sequence[int], to_run: Collection[int]) -> Decision:
+    if not need.places:
+        return "resumable" if need.evaluations else "cached"
+    first = min(need.places)
+    while first > 0 and path[first - 1] in to_run:
+        first -= 1
+    return "to run" if first == 0 else "resumable"
+
+
+def _within(steps: Sequence[int], start: int, stop: int) -> Sequence[int]:
+    """Return the steps in ``(start, stop]``, and step 0 where the segment starts there."""
+    low = bisect_left(steps, 0) if start == 0 else bisect_right(steps, start)
+    return steps[low : bisect_right(steps, stop)]

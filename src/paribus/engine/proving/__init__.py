@@ -1,0 +1,1 @@
+"""What is tried on copies before anything is trained."""

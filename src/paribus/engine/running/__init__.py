@@ -1,0 +1,1 @@
+"""The imperative shell: a plan, walked by executors."""

@@ -1,0 +1,260 @@
+"""The imperative shell: plan, let an executor walk the plan, and commit what comes back."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from paribus import markup
+from paribus.engine.building.work import Outcome, Task, Work
+from paribus.engine.learners.collection import collection_paused
+from paribus.engine.learners.configuration import Configuration
+from paribus.engine.learners.reads import read_states
+from paribus.engine.planning.known import Known
+from paribus.engine.planning.plan import Plan, make_plan
+from paribus.engine.running.board import Board
+from paribus.engine.running.claiming import Claimant
+from paribus.engine.running.executors import Executor
+from paribus.engine.running.pairs import Computed, Pair
+from paribus.engine.running.termination import terminated_in_order
+from paribus.engine.showing.standing import Tell
+from paribus.engine.training.journal import Journal
+from paribus.engine.training.ledger import check_hits, read_families
+from paribus.errors import CorruptObjectError
+from paribus.loggers import Metric, Schedule
+from paribus.store import Record, Store
+
+
+@final
+@dataclass(frozen=True)
+class Session:
+    """An experiment, resolved: what plans, runs and results are made from.
+
+    Attributes:
+        configurations: One per learner, all different.
+        metrics: Each metric with its digest in hex.
+        store: Where results are.
+        controls: How many learners are declared controls.
+        checkpoints: Steps at which states are kept besides forks, window edges and ends.
+        pairs: The values of metrics of two learners.
+    """
+
+    configurations: Sequence[Configuration]
+    metrics: Sequence[tuple[Metric, str]]
+    store: Store
+    controls: int = 0
+    checkpoints: Schedule | None = None
+    pairs: Sequence[Pair] = ()
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each metric by name, in hex."""
+        return {metric.name: digest for metric, digest in self.metrics}
+
+    @property
+    def once(self) -> frozenset[str]:
+        """The metrics that wait for a condition, and have values at one step only."""
+        return frozenset(metric.name for metric, _ in self.metrics if metric.condition is not None)
+
+    @collection_paused()
+    def plan(self) -> tuple[Plan, Mapping[str, Record]]:
+        """Read the store and plan; return the records that the plan was made from.
+
+        Raises:
+            StoreError: The store cannot be read, or holds another configuration under a key.
+        """
+        read = (each.configuration for each in read_states(self.configurations))
+        records = read_families(self.store, [*self.configurations, *read])
+        plan = make_plan(
+            self.configurations,
+            self.metrics,
+            Known(records),
+            checkpoints=self.checkpoints,
+            controls=self.controls,
+        )
+        check_hits(plan.segments, records)
+        pairs = self.missing_pairs(plan, records)
+        there = plan.states.keys() | {plan.segments[index].key for index in plan.to_run}
+        both = ((index, pair.step) for pair in pairs for index in (pair.learner, pair.other))
+        replays = {self.configurations[index].key(step) for index, step in both} - there
+        return dataclasses.replace(plan, pairs=len(pairs), pair_replays=len(replays)), records
+
+    def missing_pairs(self, plan: Plan, records: Mapping[str, Record]) -> list[Pair]:
+        """List the values of pair metrics that the store does not hold, and that both learners live to."""
+        known = self.store.statuses(pair.key for pair in self.pairs)
+        ends = {r.key: _step_of(r) for r in records.values() if r.status == "diverged"}
+        missing = {  # learners that are one at a step have one value there
+            pair.key: pair
+            for pair in self.pairs
+            if pair.key not in known
+            and not any(
+                ends.get(plan.segments[place].key, pair.step) < pair.step
+                for index in (pair.learner, pair.other)
+                for place in plan.learners[index].path
+            )
+        }
+        return list(missing.values())
+
+    def sound_plan(self) -> tuple[Plan, Mapping[str, Record]]:
+        """Plan, and read each state that the plan starts from: a damaged one costs its recomputation."""
+        while True:
+            plan, records = self.plan()
+            points = plan.starting_points()
+            damaged = [key for key in points if not self._is_sound(plan.states[key], key)]
+            if not damaged:
+                if points:
+                    self.store.touch(points)  # gc beside the run takes what was not used lately
+                return plan, records
+            for key in damaged:
+                self.store.discard(key)
+
+    def _is_sound(self, digest: str, key: str) -> bool:
+        try:
+            self.store.get(digest)
+        except CorruptObjectError as error:
+            warnings.warn(f"{error}; the state {key} is computed again", stacklevel=4)
+            return False
+        return True
+
+
+def _step_of(record: Record) -> int:
+    body: Any = record.body
+    step: int = body["step"]
+    return step
+
+
+@final
+@dataclass(frozen=True, repr=False)
+class Summary:
+    """What a run did.
+
+    Attributes:
+        learners: How many learners the experiment has.
+        cached: How many needed no training.
+        diverged: How many have no finite result.
+        failed: For each learner that failed, its index and the error's last line.
+        steps_trained: Steps trained in this run.
+        steps_asked: Steps of all learners, each counted alone.
+        evaluated: States at which metrics were evaluated that were added later.
+        steps_replayed: Those of the steps that had been trained before, and lacked a metric or a state.
+        seconds: Wall time.
+        files: Figures that were drawn.
+        pairs: Values of pair metrics that were computed.
+        replayed: States that were replayed for them, since they were not stored.
+        broken: For each metric that raised, its name, at which step and the exception's last line.
+    """
+
+    learners: int
+    cached: int
+    diverged: int
+    failed: tuple[tuple[int, str], ...]
+    steps_trained: int
+    steps_asked: int
+    evaluated: int
+    steps_replayed: int
+    seconds: float
+    files: tuple[str, ...] = ()
+    pairs: int = 0
+    replayed: int = 0
+    broken: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        trained = self.learners - self.cached
+        head = f"{self.learners} learners: {self.cached} cached, {trained} trained"
+        if self.cached == self.learners:
+            head = f"{self.learners} learners: everything was cached, nothing was trained"
+        tail = [f"{len(self.failed)} failed"] if self.failed else []
+        tail += [f"{self.diverged} diverged"] if self.diverged else []
+        lines = [", ".join([head, *tail]), f"{self.steps_trained:,} steps trained in {self.seconds:.1f} s"]
+        if self.evaluated or self.steps_replayed:
+            lines.append(
+                f"{self.evaluated:,} states evaluated, {self.steps_replayed:,} of these steps replayed"
+            )
+        if self.pairs:
+            lines.append(
+                f"{self.pairs} values of pair metrics computed, {self.replayed} states replayed for them"
+            )
+        lines += [f"  learner {index} failed: {error}" for index, error in self.failed]
+        lines += [
+            f"  metric {name!r} failed {error}; it is tried again at the next run"
+            for name, error in self.broken
+        ]
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        head, *lines = str(self).split("\n")
+        return markup.titled(head, markup.bullets(line.strip() for line in lines))
+
+
+def execute(
+    tasks: Sequence[Task],
+    states: Mapping[str, str],
+    journal: Journal,
+    work: Work,
+    executor: Executor,
+    tell: Tell,
+    settled: Sequence[Callable[[Outcome], None]],
+) -> list[Outcome]:
+    """Let an executor walk tasks; commit each outcome as it comes.
+
+    Args:
+        tasks: What to train, parents before children.
+        states: Digests of the stored states by key.
+        journal: Writes what comes back.
+        work: What all learners share.
+        executor: Where to train.
+        tell: Called now and then with the key of a task, the step reached and the loss there.
+        settled: Called, one after the other, with each outcome after it was committed.
+    """
+    outcomes = []
+
+    def told(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        for tell_of in settled:
+            tell_of(outcome)
+
+    with terminated_in_order(), Claimant(journal.store) as claimant:
+        executor.execute(Board(tasks, states, journal, claimant, told), work, tell)
+    return outcomes
+
+
+def summarise(
+    plan: Plan,
+    after: Plan,
+    outcomes: Sequence[Outcome],
+    computed: Computed,
+    diverged: int,
+    began: float,
+) -> Summary:
+    """Say what a run did, from the plan before it and the plan after it."""
+    errors = {outcome.key: outcome.error for outcome in outcomes if outcome.status in ("failed", "blocked")}
+    failed = []
+    for index, learner in enumerate(after.learners):
+        found = [errors[k] for k in (after.segments[i].key for i in learner.path) if k in errors]
+        if found and learner.decision != "cached":
+            failed.append((index, found[0]))
+    tasks = {task.key: task for task in plan.tasks()}
+    done = [outcome for outcome in outcomes if outcome.status != "failed" and not outcome.skipped]
+    trained = {outcome.key: outcome.step - tasks[outcome.key].start for outcome in done}
+    replays = {plan.segments[index].key for index in plan.to_replay}
+    seconds = time.perf_counter() - began
+    return Summary(
+        learners=len(plan.learners),
+        cached=plan.cached,
+        diverged=diverged,
+        failed=(*failed, *computed.failed),
+        steps_trained=sum(trained.values()),
+        steps_asked=plan.steps_asked,
+        evaluated=sum(tasks[key].start == tasks[key].stop for key in trained),
+        steps_replayed=sum(steps for key, steps in trained.items() if key in replays),
+        seconds=seconds,
+        pairs=computed.values,
+        replayed=computed.replayed,
+        broken=tuple(sorted({name: e for o in reversed(outcomes) for name, e in o.broken.items()}.items())),
+    )

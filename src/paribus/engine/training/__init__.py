@@ -1,0 +1,1 @@
+"""One segment: from a state to the next, with what is recorded and kept."""

@@ -1,0 +1,208 @@
+"""The training of one segment: a pure function of the task, the work and the state it starts from."""
+
+from __future__ import annotations
+
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, final
+
+import torch
+
+from paribus.engine.building.architecture import blank_model, build_model
+from paribus.engine.building.data import preserved_draws
+from paribus.engine.building.model import torch_dtype
+from paribus.engine.building.objective import check_loss, total
+from paribus.engine.building.optimizer import optimizer_at, starts_empty
+from paribus.engine.building.preparation import prepared
+from paribus.engine.building.work import Outcome, Task, Work
+from paribus.engine.learners.configuration import seeds_at, setting_at, terms_at, value_at
+from paribus.engine.training.changes import Constraints, Given, begin
+from paribus.engine.training.draws import Draws, LateDraw
+from paribus.engine.training.recording import Recorder
+from paribus.engine.training.sites import Sites
+from paribus.engine.training.state import Kept, State, capture, kept_in, restore
+from paribus.errors import StoreError
+from paribus.identity import derive_seed
+from paribus.interventions.settings import Numerics, Training
+
+if TYPE_CHECKING:
+    from paribus.engine.training.journal import Saver
+
+Progress = Callable[[int, float], None]
+_REPORT_SECONDS = 0.1
+
+
+def train(
+    task: Task,
+    work: Work,
+    state: State | None,
+    progress: Progress = lambda step, loss: None,
+    saver: Saver | None = None,
+    inputs: Mapping[str, State] | None = None,
+) -> tuple[State | None, Outcome]:
+    """Train one segment.
+
+    Args:
+        task: The segment.
+        work: What all learners share.
+        state: The state at ``task.start``; ``None`` where weights are drawn.
+        progress: Called now and then with the step reached and the loss there.
+        saver: Saves the progress of a long segment; ``None``: nothing is saved before its end.
+        inputs: The states of other trajectories that it reads, by key.
+
+    Returns:
+        The state at ``task.stop`` where the segment is done, and the outcome. An exception of the user's code
+        is an outcome too, with its traceback; an interrupt is not.
+
+    Raises:
+        StoreError: Progress cannot be saved.
+    """
+    began = time.perf_counter()
+    try:
+        with numerics(task.configuration.numerics), preserved_draws():
+            try:
+                run = _Run(task, work, state, inputs or {})
+                status = run.walk(progress, saver)
+            except LateDraw:
+                run = _Run(task, work, state, inputs or {}, draws_late=True)
+                status = run.walk(progress, saver)
+            end = run.capture() if status == "done" else None
+    except StoreError:  # a full disk is no failure of the learner
+        raise
+    except Exception as error:
+        line = "".join(traceback.format_exception_only(error)).strip()
+        seconds = time.perf_counter() - began
+        return None, Outcome(task.key, "failed", task.start, {}, False, seconds, line, traceback.format_exc())
+    finite = end is not None and end.finite
+    seconds, record = time.perf_counter() - began, run.record
+    return end, Outcome(task.key, status, run.step, record.rows, finite, seconds, broken=record.broken)
+
+
+@final
+class _Run:
+    """The moving parts of one segment."""
+
+    def __init__(
+        self,
+        task: Task,
+        work: Work,
+        state: State | None,
+        inputs: Mapping[str, State],
+        *,
+        draws_late: bool = False,
+    ) -> None:
+        self.task = task
+        self.configuration = task.configuration
+        self.device = torch.device(self.configuration.numerics.device)
+        self.dtype = torch_dtype(self.configuration.numerics.dtype)
+        self.objective = work.objective
+        self.splits = {
+            name: source.placed(self.device, self.dtype)
+            for name, source in prepared(work, self.configuration).items()
+        }
+        make = build_model if state is None else blank_model
+        self.model = make(work, self.configuration)
+        trains = task.start < task.stop
+        at = task.start if trains else task.start - 1  # what is only looked at is as the step before left it
+        self.optimizer = optimizer_at(self.model, self.configuration, at)
+        self._rates = [group.get("lr") for group in self.optimizer.param_groups]
+        training: Training = value_at(self.configuration, "training", at)
+        self._factor_of = training.schedule
+        kept: Kept = {}
+        if state is not None:
+            fresh = trains and starts_empty(self.configuration, at)
+            restore(state, self.model, self.optimizer, model_only=fresh)
+            kept = kept_in(state)
+        if trains or state is None:
+            given = Given(work, self.configuration, inputs)
+            start = -1 if state is None else at
+            self.constraints = begin(start, self.configuration, self.model, self.optimizer, kept, given)
+        else:
+            self.constraints = Constraints(self.model, kept)
+            self._schedule(at)
+        active = [event.intervention for event in self.configuration.active(task.start)]
+        self.seeds = seeds_at(self.configuration, task.start)
+        self.sites = Sites(active, self.model, self.optimizer, self.seeds.augment)
+        self.terms = terms_at(self.configuration, task.start)
+        self.step, self.loss = task.start, math.nan
+        self._draws = Draws(self.device, always=draws_late)
+        self.record = Recorder(task, work, self.model, self.optimizer, self.splits, drawn=state is None)
+
+    def walk(self, progress: Progress, saver: Saver | None) -> str:
+        """Train from start to stop; return ``done`` or ``diverged``."""
+        task = self.task
+        batches = self.splits["train"].training(self.configuration.course, task.start, task.stop)
+        reported = time.perf_counter()
+        self.record(task.start)
+        with self.sites.hooked():
+            for step, batch in zip(range(task.start, task.stop), batches, strict=True):
+                if not self._advance(step, batch):
+                    return "diverged"
+                self.step = step + 1
+                self.record(step + 1)
+                now = time.perf_counter()
+                if now - reported > _REPORT_SECONDS:
+                    progress(self.step, self.loss)
+                    reported = now
+                    if saver is not None and saver.due and self.step < task.stop:
+                        self._save(saver)
+        self._draws.check()
+        return "done"
+
+    def _advance(self, step: int, batch: Any) -> bool:
+        """Take one optimizer step; tell whether the loss was finite, and take none where it was not."""
+        self._schedule(step)
+        self.sites.change_buffers(step)
+        batch = self.sites.changed_batch(batch, step)
+        with (
+            self._draws.of(derive_seed(self.seeds.forward, "forward", step)),
+            self.sites.forward(step),
+        ):
+            loss = total(self.objective.value(self.model, batch), self.terms)
+        if not isinstance(loss, torch.Tensor) or loss.ndim != 0:
+            check_loss(loss)
+        self.loss = loss.item()
+        if not math.isfinite(self.loss):
+            return False
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.sites.change_gradients(step)
+        self.optimizer.step()
+        self.constraints.hold()
+        return True
+
+    def capture(self) -> State:
+        """Return the state as it is."""
+        return capture(self.step, self.model, self.optimizer, self.constraints.kept)
+
+    def _save(self, saver: Saver) -> None:
+        self._draws.check()
+        state = self.capture()
+        key = self.configuration.key(self.step)
+        saver.save(state, Outcome(key, "done", self.step, self.record.rows, state.finite))
+
+    def _schedule(self, step: int) -> None:
+        if self._factor_of is None:
+            return
+        factor = self._factor_of.factor(step, self.configuration.total)
+        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+            group["lr"] = (setting_at(self.configuration, step)["lr"] if rate is None else rate) * factor
+
+
+@contextmanager
+def numerics(setting: Numerics) -> Iterator[None]:
+    """Hold what decides bits besides the inputs, and put it back."""
+    threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
+    warn_only, dtype = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_default_dtype()
+    torch.set_num_threads(setting.threads)
+    torch.use_deterministic_algorithms(setting.deterministic)
+    torch.set_default_dtype(torch_dtype(setting.dtype))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_default_dtype(dtype)
