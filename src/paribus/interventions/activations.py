@@ -15,12 +15,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 from paribus.errors import LevelError
 from paribus.interventions.checks import (
     Window,
-    canonical_layers,
-    check_choice,
     check_count,
     check_number,
     check_share,
-    check_window,
+    settle_noise,
+    settle_place,
 )
 from paribus.interventions.draws import chosen, normal, permutation
 from paribus.interventions.selection import Globs
@@ -56,12 +55,8 @@ class PerturbActivations(ActivationsIntervention):
     null: ClassVar[Mapping[str, object]] = {"epsilon": 0}
 
     def __post_init__(self) -> None:
-        _check(self)
-        check_number("PerturbActivations", "epsilon", self.epsilon)
-        check_choice("PerturbActivations", "relative", self.relative, (None, "norm"))
-        check_count("PerturbActivations", "seed", self.seed)
-        object.__setattr__(self, "epsilon", float(self.epsilon))
-        object.__setattr__(self, "seed", int(self.seed))
+        settle_place(self)
+        settle_noise(self)
 
     def edit(self, output: torch.Tensor, call: Call) -> torch.Tensor:
         """Add the noise."""
@@ -94,7 +89,7 @@ class ScaleActivations(ActivationsIntervention):
     null: ClassVar[Mapping[str, object]] = {"factor": 1}
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         check_number("ScaleActivations", "factor", self.factor)
         object.__setattr__(self, "factor", float(self.factor))
 
@@ -126,7 +121,7 @@ class ClampActivations(ActivationsIntervention):
     null: ClassVar[Mapping[str, object]] = {"low": -math.inf, "high": math.inf}
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         for name in ("low", "high"):
             check_number("ClampActivations", name, getattr(self, name))
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -165,7 +160,7 @@ class ZeroActivations(ActivationsIntervention):
     null: ClassVar[Mapping[str, object]] = {"share": 0}
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         check_share("ZeroActivations", "share", self.share)
         check_count("ZeroActivations", "seed", self.seed)
         object.__setattr__(self, "share", float(self.share))
@@ -199,7 +194,7 @@ class MeanActivations(ActivationsIntervention):
     when: Window | None = None
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         check_count("MeanActivations", "dim", self.dim)
         object.__setattr__(self, "dim", int(self.dim))
 
@@ -236,7 +231,7 @@ class ResampleActivations(ActivationsIntervention):
     when: Window | None = None
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         for name in ("dim", "seed"):
             check_count("ResampleActivations", name, getattr(self, name))
             object.__setattr__(self, name, int(getattr(self, name)))
@@ -251,12 +246,6 @@ class ResampleActivations(ActivationsIntervention):
 
 def _at(call: Call) -> tuple[int | str, ...]:
     return call.step, call.layer, call.number, call.place
-
-
-def _check(intervention: ActivationsIntervention) -> None:
-    name = type(intervention).__name__
-    check_window(name, intervention.when)
-    object.__setattr__(intervention, "layers", canonical_layers(name, intervention.layers))
 
 
 def _check_dim(intervention: ActivationsIntervention, dim: int, output: torch.Tensor, call: Call) -> None:

@@ -15,10 +15,10 @@ from paribus.errors import DataError, LevelError, suggest
 from paribus.interventions.checks import (
     Window,
     check_count,
-    check_number,
     check_share,
     check_size,
     check_window,
+    settle_noise,
 )
 from paribus.interventions.draws import normal, permutation
 from paribus.interventions.sites import BatchIntervention
@@ -99,11 +99,8 @@ class PerturbInputs(BatchIntervention):
 
     def __post_init__(self) -> None:
         check_window("PerturbInputs", self.when)
-        check_number("PerturbInputs", "epsilon", self.epsilon)
-        check_count("PerturbInputs", "seed", self.seed)
+        settle_noise(self, relative=())
         _check_key("PerturbInputs", self.key)
-        object.__setattr__(self, "epsilon", float(self.epsilon))
-        object.__setattr__(self, "seed", int(self.seed))
 
     def edit(self, batch: Any, step: int) -> Any:
         """Add the noise."""

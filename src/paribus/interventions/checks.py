@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -111,3 +112,33 @@ def check_choice(name: str, parameter: str, value: object, choices: tuple[object
     if not any(type(value) is type(choice) and value == choice for choice in choices):
         listed = ", ".join(map(repr, choices))
         raise LevelError(f"{name}: {parameter}={value!r} is none of {listed}; give one of these")
+
+
+def settle_place(intervention: Any) -> None:
+    """Check ``when`` and ``layers`` of a new intervention, and put the layers into one form.
+
+    Raises:
+        LevelError: The window is none, or the layers are no globs.
+    """
+    name = type(intervention).__name__
+    check_window(name, intervention.when)
+    object.__setattr__(intervention, "layers", canonical_layers(name, intervention.layers))
+
+
+def settle_noise(intervention: Any, relative: tuple[object, ...] = (None, "norm")) -> None:
+    """Check ``epsilon``, ``relative`` and ``seed`` of a new intervention, and put them into one form.
+
+    Args:
+        intervention: It draws noise.
+        relative: What the noise may be relative to; ``()``: it has no such parameter.
+
+    Raises:
+        LevelError: A parameter is out of its range.
+    """
+    name = type(intervention).__name__
+    check_number(name, "epsilon", intervention.epsilon)
+    if relative:
+        check_choice(name, "relative", intervention.relative, relative)
+    check_count(name, "seed", intervention.seed)
+    object.__setattr__(intervention, "epsilon", float(intervention.epsilon))
+    object.__setattr__(intervention, "seed", int(intervention.seed))

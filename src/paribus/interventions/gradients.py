@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 
 from paribus.interventions.checks import (
     Window,
-    canonical_layers,
     check_choice,
     check_count,
     check_number,
     check_share,
     check_size,
-    check_window,
+    settle_noise,
+    settle_place,
 )
 from paribus.interventions.draws import chosen, normal
 from paribus.interventions.selection import Globs, matching_parameters
@@ -55,12 +55,8 @@ class PerturbGradients(GradientsIntervention):
     null: ClassVar[Mapping[str, object]] = {"epsilon": 0}
 
     def __post_init__(self) -> None:
-        _check(self)
-        check_number("PerturbGradients", "epsilon", self.epsilon)
-        check_choice("PerturbGradients", "relative", self.relative, (None, "norm"))
-        check_count("PerturbGradients", "seed", self.seed)
-        object.__setattr__(self, "epsilon", float(self.epsilon))
-        object.__setattr__(self, "seed", int(self.seed))
+        settle_place(self)
+        settle_noise(self)
 
     def edit(self, gradients: dict[str, torch.Tensor], step: int) -> None:
         """Add the noise, in place."""
@@ -93,7 +89,7 @@ class ScaleGradients(GradientsIntervention):
     null: ClassVar[Mapping[str, object]] = {"factor": 1}
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         check_number("ScaleGradients", "factor", self.factor)
         object.__setattr__(self, "factor", float(self.factor))
 
@@ -126,7 +122,7 @@ class ClipGradients(GradientsIntervention):
     null: ClassVar[Mapping[str, object]] = {"norm": math.inf, "value": math.inf}
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         for name in ("norm", "value"):
             check_size("ClipGradients", name, getattr(self, name))
             object.__setattr__(self, name, float(getattr(self, name)))
@@ -163,7 +159,7 @@ class SignGradients(GradientsIntervention):
     when: Window | None = None
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
 
     def edit(self, gradients: dict[str, torch.Tensor], step: int) -> None:
         """Take the sign, in place."""
@@ -198,7 +194,7 @@ class DropGradients(GradientsIntervention):
     null: ClassVar[Mapping[str, object]] = {"share": 0}
 
     def __post_init__(self) -> None:
-        _check(self)
+        settle_place(self)
         check_share("DropGradients", "share", self.share)
         check_choice("DropGradients", "whole", self.whole, (False, True))
         check_count("DropGradients", "seed", self.seed)
@@ -211,13 +207,6 @@ class DropGradients(GradientsIntervention):
             place = name.rpartition(".")[0] if self.whole else name
             drawn = gradient.new_empty(()) if self.whole else gradient
             gradient.masked_fill_(chosen(drawn, self.share, self.seed, "DropGradients", step, place), 0)
-
-
-def _check(intervention: GradientsIntervention) -> None:
-    name = type(intervention).__name__
-    check_window(name, intervention.when)
-    layers = canonical_layers(name, intervention.layers)  # type: ignore[attr-defined]
-    object.__setattr__(intervention, "layers", layers)
 
 
 def _selected(gradients: Mapping[str, torch.Tensor], layers: Globs) -> dict[str, torch.Tensor]:

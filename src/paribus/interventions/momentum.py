@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, ClassVar, Literal, final
 from paribus.interventions.base import Reader
 from paribus.interventions.checks import (
     Window,
-    check_choice,
-    check_count,
     check_number,
     check_window,
     layers_or_none,
+    settle_noise,
 )
 from paribus.interventions.designs import Components
 from paribus.interventions.draws import normal
@@ -177,11 +176,7 @@ class PerturbMomentumBuffer(MomentumBufferIntervention):
 
     def __post_init__(self) -> None:
         _check(self)
-        check_number("PerturbMomentumBuffer", "epsilon", self.epsilon)
-        check_choice("PerturbMomentumBuffer", "relative", self.relative, (None, "norm"))
-        check_count("PerturbMomentumBuffer", "seed", self.seed)
-        object.__setattr__(self, "epsilon", float(self.epsilon))
-        object.__setattr__(self, "seed", int(self.seed))
+        settle_noise(self)
 
     def change(self, buffer: torch.Tensor, name: str, step: int) -> None:
         """Add the noise, in place."""
