@@ -29,7 +29,7 @@ layers: setup
 
 tests: setup
 	$(BIN)/python -m pytest --doctest-modules src
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 bench: setup
 	$(BIN)/python -m benchmarks
