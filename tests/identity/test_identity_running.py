@@ -54,6 +54,11 @@ SHELL = """
     told["caller run again"] = key("caller")
     cell("def helper(x):\\n    return x * 3")
     told["helper redefined"] = key("caller")
+    cell("import json as jay\\n\\ndef beside(x):\\n    return jay.dumps(x)")
+    told["import and use in one cell"] = key("beside")
+    cell("import json as jay")
+    cell("def beside(x):\\n    return jay.dumps(x)")
+    told["in two cells"] = key("beside")
     cell("%time f = [lambda x: x + 1, lambda x: x + 2]\\ng, h = f")
     told["g"], told["h"] = key("g"), key("h")
     net = '''
@@ -79,6 +84,7 @@ def test_cells_of_a_notebook(tmp_path):
     again = ("helper run again", "helper with a comment", "caller run again")
     assert {told[name] for name in again} == {told["first"]}
     assert told["helper redefined"] != told["first"]
+    assert told["import and use in one cell"] == told["in two cells"]
     assert told["g"] != told["h"]
     assert told["net run again"] == told["net"] != told["net changed"]
     assert told["made of the cell before"] == told["made"]

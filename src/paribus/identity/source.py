@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from itertools import chain
 from types import CodeType
 
 from paribus.identity import witness
@@ -33,7 +34,10 @@ def find(code: CodeType) -> Function | None:
     """Find the bare syntax of running code; None where no source of it is to be had."""
     texts = witness.texts(code.co_filename)
     for age, text in enumerate(texts):
-        found = _matching(_unit(text, code.co_filename, code.co_flags & _FUTURE), code)
+        flags = code.co_flags & _FUTURE
+        found = _matching(_unit(text, code.co_filename, flags), code)
+        if found is None:  # as notebooks compile a cell, where a name's import is not seen beside its use
+            found = _matching(_unit(text, code.co_filename, flags, one_by_one=True), code)
         if found is not None:
             if age > 0:
                 _tell_once(code.co_filename, code.co_name)
@@ -44,17 +48,18 @@ def find(code: CodeType) -> Function | None:
 
 
 @lru_cache(maxsize=256)
-def _unit(text: str, filename: str, flags: int) -> Unit:
+def _unit(text: str, filename: str, flags: int, *, one_by_one: bool = False) -> Unit:
     flags |= ast.PyCF_ALLOW_TOP_LEVEL_AWAIT  # a notebook's cell may
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tree = ast.parse(text, filename)
-            whole = compile(tree, filename, "exec", flags=flags, dont_inherit=True)
+            parts = [ast.Module([node], []) for node in tree.body] if one_by_one else [tree]
+            compiled = [compile(part, filename, "exec", flags=flags, dont_inherit=True) for part in parts]
     except (SyntaxError, ValueError):  # edited, and not yet done
         return Unit({}, {})
     codes: dict[str, list[CodeType]] = {}
-    for code in nested(whole):
+    for code in chain.from_iterable(map(nested, compiled)):
         codes.setdefault(code.co_name, []).append(code)
     functions: dict[tuple[int, str], list[Function]] = {}
     for node in walk(tree) if "<lambda>" in codes else statements(tree):
