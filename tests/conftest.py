@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -28,3 +31,34 @@ def folder(tmp_path: Path) -> Path:
 def _own_store_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep a test that names no store from writing into the working directory."""
     monkeypatch.setenv("PARIBUS_STORE", str(tmp_path / "default-store"))
+
+
+@pytest.fixture
+def shell() -> Iterator[Any]:
+    """An IPython that looks like a notebook's kernel."""
+    from IPython.core.interactiveshell import InteractiveShell
+
+    found: Any = InteractiveShell.instance()
+    found.kernel = object()
+    yield found
+    InteractiveShell.clear_instance()
+
+
+@pytest.fixture(scope="session")
+def notebooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """What executes notebooks, in one kernel of this interpreter: each start costs seconds of imports."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpecManager
+    from nbclient import NotebookClient
+    from nbformat.v4 import new_notebook
+
+    home = tmp_path_factory.mktemp("kernel")
+    kernel = AsyncKernelManager(
+        kernel_spec_manager=KernelSpecManager(kernel_dirs=[]),  # none that this machine has installed
+        connection_file=str(home / "connection.json"),
+        transport_encryption="auto",
+    )
+    client = NotebookClient(new_notebook(), km=kernel, timeout=600, interrupt_on_timeout=True)
+    environment = {**os.environ, "IPYTHONDIR": str(home), "OMP_NUM_THREADS": "1"}
+    with client.setup_kernel(cleanup_kc=True, env=environment, cwd=str(home)):
+        yield client

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from torch import nn
 
@@ -129,15 +127,6 @@ def test_what_users_write_is_escaped(folder: Path) -> None:
     assert EVIL in shown(Summary(1, 0, 0, (), 0, 0, 0, 0, 1.0, broken=(("metric", EVIL),)))
 
 
-@pytest.fixture
-def shell() -> Iterator[Any]:
-    """An IPython that looks like a notebook's kernel."""
-    found: Any = InteractiveShell.instance()
-    found.kernel = object()
-    yield found
-    InteractiveShell.clear_instance()
-
-
 def test_in_a_notebook_figures_are_redrawn_in_place_and_no_file_is_written(
     shell: Any, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +142,60 @@ def test_in_a_notebook_figures_are_redrawn_in_place_and_no_file_is_written(
     ]
     assert all("image/png" in output.data for output in captured.outputs)
     assert summary.files == ()
+    assert not (tmp_path / "figures").exists()
+
+
+LIVE = """
+from unittest.mock import patch
+
+from paribus import Experiment, Logger, register_metric
+from paribus.datasets import digits
+from paribus.interventions import InitWeights
+from paribus.models import MLP
+from paribus.plotting import drawing
+
+
+class Norm(Logger):
+    @register_metric
+    def norm(self, learner):
+        return learner.model.fc1.weight.norm()
+
+
+seeds = InitWeights.make_variations(seed=range(2))
+exp = Experiment(MLP(64, (4,)), digits(size=8), seeds, steps=2, logger=Norm(defaults=False), store="live")
+with patch.multiple(drawing, _LEAST_SECONDS=0.0, _SHARE=1e9):
+    exp.run(plot=True)
+"""
+
+
+def test_in_a_real_kernel_line_and_figures_are_updated_in_place(notebooks: Any, tmp_path: Path) -> None:
+    sent: list[Any] = []
+    kernel = notebooks.km.blocking_client()
+    kernel.start_channels()
+    try:
+        kernel.wait_for_ready(timeout=300)
+        cell = f"%cd -q {tmp_path}\n{LIVE}"
+        reply = kernel.execute_interactive(cell, output_hook=sent.append, timeout=600)
+    finally:
+        kernel.stop_channels()
+    assert reply["content"]["status"] == "ok"
+    streams = [message["content"] for message in sent if message["msg_type"] == "stream"]
+    assert {stream["name"] for stream in streams} == {"stdout"}
+    places: dict[str, list[Any]] = {}
+    for message in sent:
+        if message["msg_type"] in ("display_data", "update_display_data"):
+            place = message["content"]["transient"]["display_id"]
+            places.setdefault(place, []).append(message)
+    for messages in places.values():
+        kinds = [message["msg_type"] for message in messages]
+        assert kinds == ["display_data"] + ["update_display_data"] * (len(kinds) - 1)
+        assert len(kinds) > 1
+    line, *figures = ([message["content"]["data"] for message in messages] for messages in places.values())
+    assert "0/2 learners" in line[0]["text/html"]
+    assert "2/2 learners" in line[-1]["text/html"]
+    assert all("<progress" in data["text/html"] for data in line)
+    assert figures
+    assert all("image/png" in data for figure in figures for data in figure)
     assert not (tmp_path / "figures").exists()
 
 

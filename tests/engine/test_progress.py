@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from IPython.core.interactiveshell import InteractiveShell
 from IPython.utils.capture import capture_output
 from rich.console import Console
 
 from learning_cases import FailsFrom, Stochastic, experiment, forked, run
 from paribus.engine.building.work import Outcome
-from paribus.engine.running.executors.notes import read_notes, write_note
 from paribus.engine.showing import notebook, progress, views
 from paribus.engine.showing.notebook import Place, in_notebook
 from paribus.engine.showing.progress import Meter, metered
@@ -103,22 +100,14 @@ def test_a_task_that_goes_back_is_not_counted_twice(folder: Path) -> None:
     assert (tally.standing(1.0).steps, tally.standing(1.0).done) == (6, 1)
 
 
-def test_workers_tell_step_and_loss_through_files(tmp_path: Path) -> None:
-    write_note(tmp_path, "a" * 32, 5, 0.5)
-    write_note(tmp_path, "a" * 32, 7, 0.25)
-    (tmp_path / "1.note").write_bytes(b"half")
-    assert list(read_notes(tmp_path)) == [("a" * 32, 7, 0.25)]
-    write_note(tmp_path / "gone", "a" * 32, 5, 0.5)
-
-
+@pytest.mark.parametrize("executor", ["local", "joblib"])
 def test_a_worker_tells_of_the_learner_in_training(
-    folder: Path, watched: Recorded, monkeypatch: pytest.MonkeyPatch
+    executor: str, folder: Path, watched: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("paribus.engine.running.executors.joblib._LOOK_SECONDS", 0.01)
     monkeypatch.setattr(progress.Meter, "settled", lambda self, outcome: None)
     # Long enough for a first word, which comes a tenth of a second after the beginning.
     experiment(folder, InitWeights.make_variations(seed=(4,)), model=Stochastic(), steps=600).run(
-        "joblib", workers=1
+        executor, workers=1
     )
     told = [standing for standing in watched.shown if standing.learner is not None]
     assert any(0 < standing.steps < 600 for standing in told)
@@ -158,15 +147,6 @@ def test_a_terminal_has_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal.close(STANDING)
     assert LINE in stream.getvalue()
     assert "[" in stream.getvalue().replace(LINE, ""), "drawn over, by escape sequences"
-
-
-@pytest.fixture
-def shell() -> Iterator[Any]:
-    """An IPython that looks like a notebook's kernel."""
-    found: Any = InteractiveShell.instance()
-    found.kernel = object()
-    yield found
-    InteractiveShell.clear_instance()
 
 
 def test_a_notebooks_line_is_updated_in_place(shell: Any) -> None:
