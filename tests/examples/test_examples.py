@@ -202,3 +202,20 @@ def test_loco_finds_what_was_planted(run: Run, capsys: pytest.CaptureFixture[str
     assert told.count("in_features=6, out_features=64") == 3, "the base and the two printed models"
     assert "(4): Linear(in_features=64, out_features=32" in told
     assert "(6): Linear(in_features=64, out_features=2" in told
+
+
+def test_own_training_is_compared(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    text = {'if __name__ == "__main__":': "if True:", "range(5)": "range(2)", "epochs=4": "steps=20"}
+    exp = run("own_training.py", replacing=text)["exp"]
+    assert exp.frame()["batch_loss"].count() == 4 * 2
+    assert "Paired effects on test/accuracy" in capsys.readouterr().out
+
+
+def test_lightning_trains_a_study(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    text = {'if __name__ == "__main__":': "if True:", "range(3)": "range(2)", "epochs=3": "steps=50"}
+    frame = run("lightning_module.py", replacing=text)["exp"].frame()
+    assert set(frame["status"]) == {"done"}
+    assert frame["batch_loss"].count() == 4 * 50, "in two epochs, the second not whole"
+    assert "Paired effects on test/loss" in capsys.readouterr().out
+    run("lightning_module.py", replacing=text)
+    assert "everything was cached" in capsys.readouterr().out
