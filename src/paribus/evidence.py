@@ -37,7 +37,10 @@ Kind = Literal[
     "ridge",
 ]
 _KINDS = Kind.__args__  # type: ignore[attr-defined]
-_LEVELS = frozenset({"learner", "key", "status", "step", "epoch", "adaptive", "environment"})
+_Attempt = tuple[
+    Callable[..., Table], Mapping[str, Any], Callable[[Table], "Figure"]
+]  # make, with what, draw
+_LEVELS = frozenset({"learner", "key", "status", "step", "epoch", "adaptive", "pruned", "environment"})
 _SOFTWARE = ("python", "torch", "numpy", "cpu", "mkl")
 _HEADLINES = ("test/accuracy", "test/loss")
 
@@ -169,6 +172,8 @@ class Evidence:
         metrics: Sequence[str] | None = None,
         question: str = "",
         labels: Mapping[str, str] | None = None,
+        tuned_over: Sequence[str] = (),
+        tuned_by: str | None = None,
         **options: Any,
     ) -> Path:
         """Write one HTML file with everything; see ``Experiment.report``."""
@@ -182,8 +187,9 @@ class Evidence:
             factors=self.factors,
             results=self.results,
             histories=self.histories,
-            parts=[self._part(metric, labels, options) for metric in judged],
+            parts=[self._part(metric, labels, options, tuned_over, tuned_by) for metric in judged],
             curves=[self.plot(name, labels=labels) for name in self._recorded if name in (metrics or [name])],
+            pairs=list(self._pair_figures(labels)),
             provenance=Provenance.of([cell.configuration for cell in self.cells], self.plan, self.records),
             labels=labels or {},
         )
@@ -192,28 +198,57 @@ class Evidence:
         file.write_text(render(report), encoding="utf-8", newline="\n")
         return file
 
-    def _part(self, metric: str, labels: Mapping[str, str] | None, options: Mapping[str, Any]) -> Part:
+    def _part(
+        self,
+        metric: str,
+        labels: Mapping[str, str] | None,
+        options: Mapping[str, Any],
+        tuned_over: Sequence[str],
+        tuned_by: str | None,
+    ) -> Part:
         """Make the tables and figures of a metric that the design allows, and tell why it refuses others."""
-        from paribus import plotting
         from paribus.plotting.report import Part
 
         self._check(metric)
-        shared = {name: options[name] for name in ("allow_adaptive", "best_by") if name in options}
         tables, figures, refused = {}, [], []
-        for make, own, draw in (
-            (analysis.compare, options, partial(plotting.effects, labels=labels)),
-            (analysis.anova, shared, plotting.importance),
-            (analysis.variance, shared, plotting.variance),
-        ):
+        for name, (make, own, draw) in self._attempts(labels, options).items():
             try:
-                tables[make.__name__] = table = self.table(make, metric, labels=labels, **own)
+                tables[name] = table = self.table(make, metric, labels=labels, **own)
                 figures.append(draw(table))
             except AnalysisError as error:
                 refused.append(str(error))
+        if tuned_over:  # asked for by name: what cannot be made is an error, and no remark
+            by = tuned_by or f"validation/{metric.partition('/')[2]}"
+            own = {name: options[name] for name in ("allow_adaptive",) if name in options}
+            tables["tuned"] = self.table(analysis.tuned, metric, over=tuned_over, by=by, labels=labels, **own)
         for kind in ("slice", "interaction"):
             with suppress(AnalysisError):  # one treatment, or none
                 figures.append(self.plot(metric, kind, labels=labels))
         return Part(metric, tables, figures, refused)
+
+    def _attempts(self, labels: Mapping[str, str] | None, options: Mapping[str, Any]) -> dict[str, _Attempt]:
+        from paribus import plotting
+
+        effects = partial(plotting.effects, labels=labels)
+        shared = {name: options[name] for name in ("allow_adaptive", "best_by") if name in options}
+        ablated: dict[str, _Attempt] = {"leave_one_out": (analysis.leave_one_out, options, effects)}
+        return {
+            "compare": (analysis.compare, options, effects),
+            **(ablated if self._leaves_one_out else {}),
+            "anova": (analysis.anova, shared, plotting.importance),
+            "variance": (analysis.variance, shared, plotting.variance),
+        }
+
+    def _pair_figures(self, labels: Mapping[str, str] | None) -> Iterator[Figure]:
+        for name in self.read_pairs()["name"].unique(maintain_order=True):
+            yield self.plot(name, "pairs", labels=labels, width="page")
+
+    @property
+    def _leaves_one_out(self) -> bool:
+        """Whether there are cells with all interventions, and cells with all but one."""
+        treated = [factor.treatments for factor in self.factors if factor.treatments]
+        absent = [pl.all_horizontal(pl.col(columns).is_null()) for columns in treated]
+        return len(treated) > 1 and {0, 1} <= set(self.results.select(pl.sum_horizontal(absent)).to_series())
 
     @property
     def _recorded(self) -> list[str]:

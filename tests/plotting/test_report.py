@@ -7,6 +7,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from learning_cases import QUIET, FailsFrom, experiment, run
-from paribus import Experiment
+from learning_cases import POINTS, QUIET, FailsFrom, experiment, run
+from paribus import Experiment, Logger, leave_one_out, register_metric
 from paribus.errors import AnalysisError
-from paribus.interventions import InitWeights, PerturbWeights, SetOptimizer
+from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights, SetOptimizer
+from paribus.loggers import distance
 
 HOSTILE = "<script>alert('&amp;')</script>\"onload='x"
 SEEDS = InitWeights.make_variations(seed=range(4))
@@ -184,6 +186,59 @@ def test_no_declared_control(folder: Path, tmp_path: Path) -> None:
     assert "No control declared for SetOptimizer" in Page(exp.report(tmp_path)).text
 
 
+class Distances(Logger):
+    @register_metric(on="end", pair="InitWeights")
+    def apart(self, learner, other):
+        return distance(learner, other)
+
+
+@pytest.fixture(scope="module")
+def ablation(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    """All parts, and all but one; a tuned learning rate; distances between seeds."""
+    parts = leave_one_out(PerturbMomentum(momentum=0.3, when=(0, 4)), PerturbWeights(epsilon=0.5, step=2))
+    rates = SetOptimizer.make_variations(lr=(0.1, 0.3))
+    splits = POINTS | {"validation": POINTS["test"]}
+    store = tmp_path_factory.mktemp("ablation")
+    exp = experiment(store, [SEEDS, rates, parts], dataset=splits, logger=Distances())
+    run(exp)
+    return exp
+
+
+@pytest.fixture(scope="module")
+def ablation_file(ablation: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return ablation.report(tmp_path_factory.mktemp("page"), tuned_over=["SetOptimizer.lr"])
+
+
+def test_parts_tuning_and_pairs_have_their_tables(ablation: Experiment, ablation_file: Path) -> None:
+    page = Page(ablation_file)
+    left_out = ablation.leave_one_out("test/accuracy")
+    assert page.file("leave_one_out-test-accuracy.csv") == left_out.frame.write_csv()
+    tuned = ablation.tuned("test/accuracy", over=["SetOptimizer.lr"], by="validation/accuracy")
+    assert page.file("tuned-test-accuracy.csv") == tuned.frame.write_csv()
+    apart = ablation.plot("apart", "pairs")
+    assert page.file("pairs-apart.csv") == apart.table.write_csv()
+    assert apart.caption in page.values("alt", "img")
+    assert len([name for name in page.values("id") if name.startswith("metric-0-pairs-")]) == 6
+    assert "InitWeights.seed of the other" in page.text
+    assert all(text in page.text for text in ("Leave-one-out:", "After tuning:", "Metrics of two learners:"))
+
+
+def test_with_these_tables_too_it_has_the_same_bytes(
+    ablation: Experiment, ablation_file: Path, tmp_path: Path
+) -> None:
+    again = ablation.report(tmp_path, tuned_over=["SetOptimizer.lr"], tuned_by="validation/accuracy")
+    assert again.read_bytes() == ablation_file.read_bytes()
+
+
+def test_what_the_design_lacks_has_no_table(page: Page) -> None:
+    assert not any("leave_one_out" in name or "pairs" in name for name in page.values("id"))
+
+
+def test_tuning_that_cannot_be_told_is_an_error(study: Experiment, tmp_path: Path) -> None:
+    with pytest.raises(AnalysisError, match="validation/accuracy"):
+        study.report(tmp_path, tuned_over=["SetOptimizer.lr"])
+
+
 def fails(model: Any, batch: Any) -> Any:
     raise RuntimeError("never")
 
@@ -218,10 +273,18 @@ def browser() -> Iterator[Any]:
         chromium.close()
 
 
-@pytest.fixture(params=[(1280, 900, "light"), (1280, 900, "dark"), (375, 800, "light"), (375, 800, "dark")])
+WINDOWS = [(1280, 900, "light"), (1280, 900, "dark"), (375, 800, "light"), (375, 800, "dark")]
+
+
+@pytest.fixture(params=WINDOWS)
 def seen(browser: Any, file: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
-    """The report in a window; it must ask for nothing outside, and complain of nothing."""
-    width, height, scheme = request.param
+    with opened(browser, file, *request.param) as tab:
+        yield tab
+
+
+@contextmanager
+def opened(browser: Any, file: Path, width: int, height: int, scheme: str) -> Iterator[Any]:
+    """Open a report in a window; it must ask for nothing outside, and complain of nothing."""
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=scheme)
     tab = context.new_page()
     complaints: list[str] = []
@@ -243,6 +306,16 @@ def test_in_a_browser_it_fits_and_reads(seen: Any) -> None:
     dark = seen.evaluate("matchMedia('(prefers-color-scheme: dark)').matches")
     assert (paper < 150 and ink > 600) if dark else (paper > 700 and ink < 200)
     assert seen.eval_on_selector(".paper", colour.format("backgroundColor")) == [255, 255, 255]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_in_a_browser_the_tables_of_parts_and_pairs_fit(
+    browser: Any, ablation_file: Path, window: tuple[int, int, str]
+) -> None:
+    with opened(browser, ablation_file, *window) as tab:
+        assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        for name in ("metric-0-leave_one_out", "metric-0-tuned", "metric-0-pairs"):
+            assert tab.locator(f"table[aria-labelledby={name}]").is_visible()
 
 
 def test_in_a_browser_a_click_sorts(seen: Any) -> None:

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import polars as pl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure as Canvas
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
@@ -76,9 +77,7 @@ def curves(
     marks = marks_of(runs, x, treatments)
     panels = arrange(conditions_of(frame.sort("learner"), factors), factors, hue, labels)
     spans = _spans(frame, windows, factors, x)
-    parts: dict[tuple[object, ...], pl.DataFrame] = {(): marks}
-    if treatments:
-        parts.update(marks.partition_by(treatments, as_dict=True))
+    parts = marks.partition_by([*treatments, "mark"], as_dict=True)
     drawing = _Drawing(marks, x, metric, labels or {}, scale, spans, parts)
     with styled():
         figure = _draw(drawing, lay_out(panels, 3 if width == "page" else 1), width, losses_of(frame))
@@ -105,7 +104,7 @@ class _Drawing:
     labels: Mapping[str, str]
     scale: Scale
     spans: Sequence[_Span]
-    by_condition: Mapping[tuple[object, ...], pl.DataFrame]
+    parts: Mapping[tuple[object, ...], pl.DataFrame]  # by levels and mark
 
 
 def _spans(frame: pl.DataFrame, windows: Sequence[Window], factors: Sequence[Factor], x: str) -> list[_Span]:
@@ -159,25 +158,26 @@ def _draw_panel(axes: Axes, panel: Panel, drawing: _Drawing) -> None:
     for span in _spans_in(panel, drawing.spans):
         axes.axvspan(span.low, span.high, color=WINDOW, linewidth=0, zorder=0, gid="window")
     for line in sorted(panel.lines, key=lambda line: line.is_control):
-        rows = _rows_of(line, drawing)
-        for _, run in rows.filter(pl.col("mark") == "run").group_by("learner", maintain_order=True):
+        for run in _rows_of(line, "run", drawing).partition_by("learner"):
             axes.plot(
                 run[drawing.x], run["value"], color=line.hue.colour, linewidth=0.5, alpha=0.6, gid="run"
             )
-        mean = rows.filter(pl.col("mark") == "mean")
+        mean = _rows_of(line, "mean", drawing)
         if mean.is_empty():
             continue
-        band = mean.filter(pl.col("low").is_not_null())
+        band = mean.drop_nulls("low")
         if band.height:
-            axes.fill_between(
-                band[drawing.x],
-                band["low"],
-                band["high"],
+            area = FillBetweenPolyCollection(
+                "x",
+                band[drawing.x].to_numpy(),
+                band["low"].to_numpy(),
+                band["high"].to_numpy(),
                 color=line.hue.colour,
                 alpha=0.16,
                 linewidth=0,
                 gid="band",
             )
+            axes.add_collection(area, autolim=False)  # the limits are set at the end; to fit them is slow
         axes.plot(
             mean[drawing.x],
             mean["value"],
@@ -199,8 +199,8 @@ def _spans_in(panel: Panel, spans: Sequence[_Span]) -> list[_Span]:
     return [span for span in spans if span.text in whens] or list(spans)
 
 
-def _rows_of(line: Line, drawing: _Drawing) -> pl.DataFrame:
-    return drawing.by_condition.get(tuple(line.condition.levels.values()), drawing.marks.clear())
+def _rows_of(line: Line, mark: str, drawing: _Drawing) -> pl.DataFrame:
+    return drawing.parts.get((*line.condition.levels.values(), mark), drawing.marks.clear())
 
 
 def _set_limits(axes: Axes, drawing: _Drawing) -> None:
@@ -231,8 +231,7 @@ def _set_log_limits(axes: Axes, values: Sequence[float]) -> None:
 def _draw_diverged(axes: Axes, panel: Panel, drawing: _Drawing) -> None:
     low, high = axes.get_ylim()
     for line in panel.lines:
-        lost = _rows_of(line, drawing).filter(pl.col("mark") == "diverged")
-        for _, run in lost.group_by("learner", maintain_order=True):
+        for run in _rows_of(line, "diverged", drawing).partition_by("learner"):
             style: dict[str, Any] = {"color": line.hue.colour, "linewidth": 0.8, "zorder": 2.5}
             axes.plot(run[drawing.x], run["value"], linestyle=":", gid="diverged", **style)
             end = min(max(run["value"][-1], low), high)
@@ -271,9 +270,7 @@ def _runs_by_line(grid: Grid, drawing: _Drawing) -> dict[str, str]:
     counts: dict[str, set[int]] = {}
     for panel in grid.panels.values():
         for line in panel.lines:
-            counts.setdefault(line.label, set()).update(
-                _rows_of(line, drawing).filter(pl.col("mark") == "mean")["n"].to_list() or [0]
-            )
+            counts.setdefault(line.label, set()).update(_rows_of(line, "mean", drawing)["n"].to_list() or [0])
     if len(set().union(*counts.values())) == 1:
         return {}
     return {label: _range_text(n) for label, n in counts.items()}

@@ -24,6 +24,7 @@ _ROW = 0.24  # inches, as all lengths here
 _LINE = 0.135
 _LETTER = 0.06
 _GAP = 0.15
+_CHANGE = "change"  # the column by which a leave-one-out table is known
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def effects(table: Table, *, labels: Mapping[str, str] | None = None, width: Wid
     """Draw the paired effects of a table: each pair's difference as a dot, their mean with its interval.
 
     Args:
-        table: What `paribus.analysis.compare` returned.
+        table: What `paribus.analysis.compare` or `leave_one_out` returned.
         labels: Names for print: for columns, for the metric, or for a level's text as it would be.
         width: Of the figure: a journal's column or page.
 
@@ -64,10 +65,12 @@ def effects(table: Table, *, labels: Mapping[str, str] | None = None, width: Wid
     rows = _rows(table, table.contrast, labels or {})
     with styled():
         figure = _draw(rows, table.contrast, labels or {}, width)
-    caption = " ".join([_caption(table.contrast, labels or {}, rows), *table.notes])
-    return Figure(
-        figure, _tidy(table.frame, table.contrast.pairs), caption, file_name("effects", table.contrast.metric)
+    kind, control = (
+        ("leave-one-out", "complete condition") if _CHANGE in table.frame else ("effects", "control")
     )
+    caption = " ".join([_caption(table.contrast, labels or {}, rows, control), *table.notes])
+    tidy = _tidy(table.frame, table.contrast.pairs)
+    return Figure(figure, tidy, caption, file_name(kind, table.contrast.metric))
 
 
 @dataclass(frozen=True)
@@ -86,10 +89,10 @@ def _rows(table: Table, contrast: Contrast, labels: Mapping[str, str]) -> list[_
     treatments = keys[2:]
     names = short_names(treatments, labels)
     varying = [c for c in treatments if table.frame[c].n_unique() > 1] or treatments[:1]
-    varying = ["change"] if "change" in keys else varying
+    varying = [_CHANGE] if _CHANGE in keys else varying
     pairs = contrast.pairs.group_by(keys).agg(pl.col("difference").drop_nulls())
     pairs = table.frame.join(pairs, on=keys, how="left", nulls_equal=True, maintain_order="left", suffix="s")
-    sections = "change" not in keys and table.frame.select("factor", "reference").n_unique() > 1
+    sections = _CHANGE not in keys and table.frame.select("factor", "reference").n_unique() > 1
     rows: list[_Row] = []
     y, above = 0.0, None
     for effect, differences in zip(table.frame.iter_rows(named=True), pairs["differences"], strict=True):
@@ -269,13 +272,13 @@ def _add_legend(figure: Canvas, rows: Sequence[_Row], contrast: Contrast, width:
     figure.legend(handles=[*handles, dot], loc="lower center", ncols=6 if width == "page" else 2)
 
 
-def _caption(contrast: Contrast, labels: Mapping[str, str], rows: Sequence[_Row]) -> str:
+def _caption(contrast: Contrast, labels: Mapping[str, str], rows: Sequence[_Row], control: str) -> str:
     counts = [row.effect["n"] for row in rows if row.effect is not None]
     least, most = min(counts), max(counts)
     blocks = f"{most}" if least == most else f"{least} to {most}"
     named = labels.get(contrast.metric, contrast.metric)
     return (
-        f"Paired differences in {named} from the control, all else equal. Dots: single pairs; marks: mean "
+        f"Paired differences in {named} from the {control}, all else equal. Dots: single pairs; marks: mean "
         f"over {blocks} independent blocks; bars: its {100 * contrast.confidence:g}% t interval."
     )
 

@@ -77,7 +77,7 @@ class Figure:
             case ".txt":
                 file.write_text(self.caption + "\n", encoding="utf-8")
             case suffix:
-                quick: Any = {"pil_kwargs": {"compress_level": 3}} if suffix == ".png" else {}
+                quick: Any = {"pil_kwargs": {"compress_level": 1}} if suffix == ".png" else {}
                 with styled():
                     self.figure.savefig(file, metadata=self._metadata(suffix), **quick)
 

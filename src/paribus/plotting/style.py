@@ -6,8 +6,8 @@ Nothing global changes: a figure is made and saved inside `styled()`.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -15,6 +15,8 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure as Canvas
+
+from paribus.engine.learners.collection import collection_paused
 
 Width = Literal["column", "page"]
 
@@ -106,10 +108,14 @@ CONTROLS: tuple[Hue, ...] = (
 )
 
 
-def styled() -> AbstractContextManager[None]:
-    """Apply the style for the length of a ``with`` block."""
-    context: AbstractContextManager[None] = matplotlib.rc_context(dict(_RC))  # type: ignore[arg-type]
-    return context
+@contextmanager
+def styled() -> Iterator[None]:
+    """Apply the style for the length of a ``with`` block.
+
+    Garbage waits until its end: to look for it among thousands of artists takes a fifth of the time.
+    """
+    with matplotlib.rc_context(dict(_RC)), collection_paused():  # type: ignore[arg-type]
+        yield
 
 
 def subtitle(figure: Canvas, text: str, width: Width) -> None:

@@ -44,6 +44,7 @@ class Report:
         histories: How each learner ended.
         parts: One for each metric that is judged.
         curves: Metrics over training.
+        pairs: Metrics of two learners.
         provenance: Where the numbers come from.
         labels: Names to print in place of columns' names, and of metrics.
     """
@@ -55,4 +56,5 @@ class Report:
     parts: Sequence[Part]
     curves: Sequence[Figure]
     provenance: Provenance
+    pairs: Sequence[Figure] = ()
     labels: Mapping[str, str] = field(default_factory=dict)

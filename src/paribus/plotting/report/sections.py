@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
 
-from paribus.analysis import Factor, sentences
+from paribus.analysis import Factor, Table, sentences
 from paribus.analysis.wording import NONE, condition_text, level_text
-from paribus.plotting.figure import file_name
+from paribus.plotting.figure import Figure, file_name
 from paribus.plotting.report.contents import Part, Report
 from paribus.plotting.report.elements import (
     Grid,
@@ -34,6 +34,10 @@ _METHODS = {
         "table (Holm). A verdict is inconclusive where the data does not carry one, and says how many blocks "
         "it would take for a power of 0.8."
     ),
+    "leave_one_out": (
+        "Leave-one-out: the pairs of the effects, restricted to learners that differ from the complete "
+        "condition in one intervention alone; the most harmful change stands first."
+    ),
     "anova": (
         "Analysis of variance: on a full grid the exact functional decomposition, each effect tested against "
         "its interaction with the blocks; else sums of squares of type II, which the notes say."
@@ -41,7 +45,13 @@ _METHODS = {
     "variance": (
         "Variance of the seeds: components by the method of moments, over conditions whose seeds are crossed."
     ),
+    "tuned": (
+        "After tuning: each condition is reported at the levels that the validation metric chose. The best "
+        "of k is what k levels, drawn from the grid without replacement, would give on average, chosen in "
+        "the same way."
+    ),
 }
+_PAIRS = "Metrics of two learners: each cell is the mean over all pairs of learners that have these levels."
 _ALWAYS = (
     "Values are those of each learner's last step, unless a note names another rule. Diverged and failed "
     "learners are counted, and rank worst where learners are ranked; none is dropped in silence."
@@ -112,12 +122,27 @@ def tables(report: Report) -> str:
             body += grid(_name(place, name), table.caption, Grid.of(table), below)
         if part.refused:
             body += paragraph("What this design does not allow:") + bullets(part.refused)
+    body += heading("Pairs of learners") if report.pairs else ""
+    body += "".join(_pair_table(place, figure, report) for place, figure in enumerate(report.pairs))
     return section("tables", "Tables", body or paragraph("No metric was recorded."))
+
+
+def _pair_table(place: int, figure: Figure, report: Report) -> str:
+    """Show the numbers behind a matrix: levels of the learner, then of the other."""
+    columns = [column.removesuffix("_other") for column in figure.table.columns]
+    words = [report.labels.get(column, column) for column in columns]
+    heads = [
+        f"{word} of the other" if column.endswith("_other") else word
+        for word, column in zip(words, figure.table.columns, strict=True)
+    ]
+    cells = Grid.of(Table(figure.table.head(_ROWS), figure.caption))
+    caption = f"{figure.caption} {_first(figure.table.height)}".strip()
+    return grid(_name(place, "pairs"), caption, Grid(heads, cells.rows))
 
 
 def figures(report: Report) -> str:
     """Show what is drawn."""
-    drawn = [*(figure for part in report.parts for figure in part.figures), *report.curves]
+    drawn = [*(figure for part in report.parts for figure in part.figures), *report.pairs, *report.curves]
     body = "".join(picture(f"figure-{place}", figure) for place, figure in enumerate(drawn))
     return section("figures", "Figures", body or paragraph("There is nothing to draw."))
 
@@ -158,7 +183,8 @@ def _condition(place: int, report: Report) -> str:
 def methods(report: Report) -> str:
     """Say how the tables were made."""
     made = dict.fromkeys(name for part in report.parts for name in part.tables)
-    body = "".join(paragraph(text) for text in (*(_METHODS[name] for name in made), _ALWAYS))
+    pairs = [_PAIRS] if report.pairs else []
+    body = "".join(paragraph(text) for text in (*(_METHODS[name] for name in made), *pairs, _ALWAYS))
     return section("methods", "Methods", body)
 
 
