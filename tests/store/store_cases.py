@@ -26,6 +26,7 @@ def a_record(
     references: Mapping[str, str] | None = None,
     created: float = 1.5,
     columns: Columns | None = None,
+    family: str = "f" * 32,
 ) -> Record:
     return Record(
         key_of(number),
@@ -37,6 +38,7 @@ def a_record(
         {"torch": "2.15"},
         created,
         columns=columns or pack({}),
+        family=family,
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from store_cases import a_record, commit_with_state, finish, flip_bit, key_of, mounted, overwrite, start
 
 from paribus.errors import CorruptObjectError, StoreError
-from paribus.store import Retention, Store, export, gc, import_, stats, verify
+from paribus.store import Retention, Store, compact, export, gc, import_, stats, verify
 
 
 def test_a_flipped_bit_is_found(store: Store) -> None:
@@ -99,7 +99,7 @@ WRITES = {
     "export": lambda store, _: export(store, [key_of(1)], store.path.parent / "export"),
     "import": lambda store, elsewhere: import_(store, elsewhere / "export"),
     "gc": lambda store, _: gc(store, Retention(budget=0), now=4e9),
-    "compact": lambda store, _: store.compact(),
+    "compact": lambda store, _: compact(store),
 }
 
 

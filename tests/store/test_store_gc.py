@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from store_cases import a_record, commit_with_state, key_of
 
 from paribus.errors import StoreError
-from paribus.store import Retention, Store, gc, verify
+from paribus.store import Retention, Store, compact, gc, verify
 from paribus.store.collection import Use, expired
 
 FUTURE = 4e9  # Unix seconds, when all that the tests write is old
@@ -82,11 +82,11 @@ def test_a_budget_takes_ends_before_the_trunks_that_they_grew_from(
     budget: int, kept: list[int], store: Store
 ) -> None:
     """The last one of a path was used last; it is kept with all of its past, or not at all."""
-    trunks = {key_of(1): key_of(0), key_of(2): key_of(1), key_of(3): key_of(1)}
+    trunks = {key_of(1): [key_of(0)], key_of(2): [key_of(1)], key_of(3): [key_of(1)]}
     for number, used in enumerate([1, 2, 9, 4]):
         commit_with_state(store, number, bytes([number]) * 10)
         store.ledger.write("UPDATE records SET used = ? WHERE key = ?", (used, key_of(number)))
-    gc(store, Retention(budget=budget), trunk_of=lambda record: trunks.get(record.key), now=FUTURE)
+    gc(store, Retention(budget=budget), past_of=lambda record: trunks.get(record.key, ()), now=FUTURE)
     assert sorted(record.key for record in store.scan()) == [key_of(number) for number in kept]
     assert verify(store).sound
 
@@ -96,9 +96,18 @@ def test_the_past_of_what_is_pinned_or_claimed_stays(store: Store) -> None:
         commit_with_state(store, number, bytes([number]))
     store.pins.add([key_of(1)])
     store.claims.acquire(key_of(4), "a", 60, now=FUTURE)
-    trunks = {key_of(1): key_of(0), key_of(4): key_of(3), key_of(5): key_of(4)}
-    swept = gc(store, Retention(budget=0), trunk_of=lambda record: trunks.get(record.key), now=FUTURE)
+    trunks = {key_of(1): [key_of(0)], key_of(4): [key_of(3)], key_of(5): [key_of(4)]}
+    swept = gc(store, Retention(budget=0), past_of=lambda record: trunks.get(record.key, ()), now=FUTURE)
     assert set(swept.records) == {key_of(2), key_of(5)}
+
+
+def test_what_a_pinned_record_reads_of_others_stays_with_their_past(store: Store) -> None:
+    for number in range(6):
+        commit_with_state(store, number, bytes([number]))
+    store.pins.add([key_of(5)])
+    pasts = {key_of(5): [key_of(4), key_of(2)], key_of(2): [key_of(1)], key_of(4): [key_of(1)]}
+    swept = gc(store, Retention(budget=0), past_of=lambda record: pasts.get(record.key, ()), now=FUTURE)
+    assert set(swept.records) == {key_of(0), key_of(3)}
 
 
 def test_temporaries_of_killed_writers_go_and_strangers_stay(store: Store) -> None:
@@ -165,7 +174,8 @@ uses = st.lists(
         st.sampled_from("klmnopq"),
         st.floats(0, 1000),
         digests,
-        st.none() | st.sampled_from("klmnopqr"),  # also of each other, as a stranger's may be
+        # Also of each other, as a stranger's may be.
+        st.lists(st.sampled_from("klmnopqr"), max_size=3).map(tuple),
     ),
     unique_by=lambda u: u.key,
 )
@@ -177,7 +187,7 @@ retentions = st.builds(
 def past_of(uses: list[Use], chosen: list[Use]) -> list[Use]:
     past = list(chosen)
     for use in past:
-        past += [other for other in uses if other.key == use.trunk and other not in past]
+        past += [other for other in uses if other.key in use.past and other not in past]
     return past
 
 
@@ -188,7 +198,7 @@ def test_what_expires_is_beyond_the_limits_and_what_stays_is_within(
 ) -> None:
     sizes = {digest: index for index, digest in enumerate("abcdef")}
     gone = set(expired(uses, sizes, held, retention, now=1000))
-    needed = {use.trunk for use in uses if use.key not in gone}
+    needed = {key for use in uses if use.key not in gone for key in use.past}
     assert not needed & gone, "what a record grew from stays as long as it does"
     free = [use for use in uses if use.key not in held and 1000 - use.used > retention.grace]
     assert gone <= {use.key for use in free}
@@ -218,9 +228,9 @@ def test_a_row_that_cannot_be_read_marks_nothing_and_stops_nothing(store: Store,
 def test_compact_gives_the_space_of_removed_rows_back(store: Store, tmp_path: Path) -> None:
     for number in range(200):
         store.commit(a_record(number, body="x" * 10_000))
-    store.compact()
+    compact(store)
     before = store.ledger.path.stat().st_size
     for number in range(200):
         store.discard(key_of(number))
-    store.compact()
+    compact(store)
     assert store.ledger.path.stat().st_size < before / 10

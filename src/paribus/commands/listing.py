@@ -124,7 +124,7 @@ def show_stats(store: StoreOption = DEFAULT_STORE, as_json: JsonOption = False) 
     print_pairs(
         str(opened.path),
         {
-            "records": listed or "none",
+            "records": f"{listed or 'none'}; {counts.bundled:,} in bundles",
             "objects": f"{counts.objects:,} in {size(counts.object_bytes)}",
             "ledger": size(counts.ledger_bytes),
             "pins": f"{counts.pins:,}",

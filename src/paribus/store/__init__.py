@@ -5,6 +5,7 @@ from __future__ import annotations
 from paribus.store.claims import Claims
 from paribus.store.collection import Retention, Sweep, gc, sweep
 from paribus.store.columns import SCALAR, Columns, Layout, Recording, pack, unpack
+from paribus.store.compaction import Compaction, compact
 from paribus.store.exchange import Imported, export, import_
 from paribus.store.objects import Buffer
 from paribus.store.pins import Pins
@@ -18,6 +19,7 @@ __all__ = [
     "Buffer",
     "Claims",
     "Columns",
+    "Compaction",
     "Imported",
     "Json",
     "Layout",
@@ -29,6 +31,7 @@ __all__ = [
     "Store",
     "Sweep",
     "Verification",
+    "compact",
     "export",
     "gc",
     "import_",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable
 from typing import final
 
 from paribus.store.ledger import Ledger
@@ -12,6 +13,7 @@ _ACQUIRE = """
     ON CONFLICT (key) DO UPDATE SET owner = excluded.owner, beat = excluded.beat, lease = excluded.lease
     WHERE owner = excluded.owner OR abs(excluded.beat - beat) >= lease
 """
+_RELEASE = "DELETE FROM claims WHERE key = ? AND owner = ?"
 
 
 @final
@@ -32,7 +34,19 @@ class Claims:
 
     def acquire(self, key: str, owner: str, lease_seconds: float, now: float | None = None) -> bool:
         """Claim a key that is free, dead or the owner's own; tell whether the owner has it."""
-        return self._ledger.write(_ACQUIRE, (key, owner, _clock(now), lease_seconds)) == 1
+        return key in self.acquire_all([key], owner, lease_seconds, now)
+
+    def acquire_all(
+        self, keys: Iterable[str], owner: str, lease_seconds: float, now: float | None = None
+    ) -> set[str]:
+        """Claim keys in one transaction; return those that the owner has then."""
+        beat = _clock(now)
+        with self._ledger.transaction() as connection:
+            return {
+                key
+                for key in keys
+                if connection.execute(_ACQUIRE, (key, owner, beat, lease_seconds)).rowcount == 1
+            }
 
     def renew(self, key: str, owner: str, lease_seconds: float, now: float | None = None) -> bool:
         """Give a heartbeat; False when the claim was stolen or released meanwhile."""
@@ -41,7 +55,12 @@ class Claims:
 
     def release(self, key: str, owner: str) -> bool:
         """Give a claim back; False when it was not the owner's any more."""
-        return self._ledger.write("DELETE FROM claims WHERE key = ? AND owner = ?", (key, owner)) == 1
+        return self._ledger.write(_RELEASE, (key, owner)) == 1
+
+    def release_all(self, keys: Iterable[str], owner: str) -> None:
+        """Give claims back in one transaction."""
+        with self._ledger.transaction() as connection:
+            connection.executemany(_RELEASE, [(key, owner) for key in keys])
 
     def live(self, now: float | None = None) -> dict[str, str]:
         """Read the live claims: key to owner."""

@@ -13,7 +13,12 @@ from paribus.store.objects import StoredFile
 from paribus.store.record import Record
 from paribus.store.store import Store
 
-Trunk = Callable[[Record], str | None]
+Past = Callable[[Record], Iterable[str]]
+
+_BUNDLED = "SELECT key, digest FROM records JOIN bundles ON bundles.id = bundle"
+_FORGET_BUNDLES = """
+    DELETE FROM bundles WHERE id NOT IN (SELECT bundle FROM records WHERE bundle IS NOT NULL)
+"""
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,13 @@ class Use:
         key: Its key.
         used: Unix seconds of its last use.
         digests: The objects that it refers to.
-        trunk: Key of the record that it grew from; None where there is none.
+        past: Keys of the records that it grew from.
     """
 
     key: str
     used: float
     digests: frozenset[str]
-    trunk: str | None = None
+    past: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def expired(
 
     From the most recently used on, each record is kept, with all that it grew from, while it is recent enough
     and the objects that they add fit the budget; objects that several records share count once. So none stays
-    without its trunk.
+    without what it grew from.
 
     Args:
         uses: All records.
@@ -112,18 +117,20 @@ def expired(
 def _path(use: Use, known: Mapping[str, Use], kept: Collection[str]) -> Iterator[Use]:
     """Yield a record and what it grew from, down to what is kept already."""
     seen: set[str] = set()  # a stranger's records may grow from each other
-    found: Use | None = use
-    while found is not None and found.key not in kept and found.key not in seen:
-        seen.add(found.key)
-        yield found
-        found = None if found.trunk is None else known.get(found.trunk)
+    pending = [use.key]
+    while pending:
+        key = pending.pop()
+        if key in known and key not in kept and key not in seen:
+            seen.add(key)
+            yield known[key]
+            pending += known[key].past
 
 
 def gc(
     store: Store,
     retention: Retention | None = None,
     *,
-    trunk_of: Trunk = lambda record: None,
+    past_of: Past = lambda record: (),
     dry_run: bool = False,
     now: float | None = None,
 ) -> Sweep:
@@ -136,7 +143,7 @@ def gc(
     Args:
         store: What to collect.
         retention: The limits.
-        trunk_of: Names the key that a record grew from, where it cannot be read without it.
+        past_of: Names the keys that a record grew from, where it cannot be made again without them.
         dry_run: Whether to change nothing.
         now: Unix seconds; the system's clock when omitted.
 
@@ -149,11 +156,12 @@ def gc(
     files = tuple(store.objects.files())
     sizes = {file.digest: file.size for file in files if file.digest is not None}
     if dry_run:
-        gone = _expired(store, sizes, retention, trunk_of, now)
+        gone = _expired(store, sizes, retention, past_of, now)
         return _report(gone, [f for f in _unmarked(store, files, gone) if f.modified < before], sizes)
     with store.ledger.transaction() as connection:
-        gone = _expired(store, sizes, retention, trunk_of, now)
+        gone = _expired(store, sizes, retention, past_of, now)
         connection.executemany("DELETE FROM records WHERE key = ?", ((key,) for key in gone))
+        connection.execute(_FORGET_BUNDLES)
     # A power cut must not bring a row back whose objects are gone.
     store.ledger.sync()
     with store.ledger.transaction():
@@ -171,8 +179,7 @@ def sweep(store: Store, digests: Iterable[str]) -> int:
     """
     freed = 0
     with store.ledger.transaction():
-        marked = {digest for use in _uses(store) for digest in use.digests}
-        for digest in set(digests) - marked:
+        for digest in set(digests) - _marked(store):
             path = store.objects.path_of(digest)
             if path.exists():
                 file = StoredFile(path, path.stat().st_size, 0.0)
@@ -181,18 +188,18 @@ def sweep(store: Store, digests: Iterable[str]) -> int:
 
 
 def _expired(
-    store: Store, sizes: Mapping[str, int], retention: Retention, trunk_of: Trunk, now: float
+    store: Store, sizes: Mapping[str, int], retention: Retention, past_of: Past, now: float
 ) -> tuple[str, ...]:
     if retention.unused_for is None and retention.budget is None:
         return ()
     held = store.pins.all() | store.claims.live(now).keys()
-    trunks = {record.key: trunk_of(record) for record in store.scan()}
-    return expired(_uses(store, trunks), sizes, held, retention, now)
+    pasts = {record.key: tuple(past_of(record)) for record in store.scan()}
+    return expired(_uses(store, pasts), sizes, held, retention, now)
 
 
-def _uses(store: Store, trunks: Mapping[str, str | None] | None = None) -> list[Use]:
+def _uses(store: Store, pasts: Mapping[str, tuple[str, ...]] | None = None) -> list[Use]:
     rows = store.ledger.read("SELECT key, used, refs FROM records")
-    return [Use(key, used, _digests(refs), (trunks or {}).get(key)) for key, used, refs in rows]
+    return [Use(key, used, _digests(refs), (pasts or {}).get(key, ())) for key, used, refs in rows]
 
 
 def _digests(refs: str) -> frozenset[str]:
@@ -204,9 +211,14 @@ def _digests(refs: str) -> frozenset[str]:
 
 
 def _unmarked(store: Store, files: Iterable[StoredFile], gone: Collection[str] = ()) -> list[StoredFile]:
-    without = frozenset(gone)
-    marked = {digest for use in _uses(store) if use.key not in without for digest in use.digests}
+    marked = _marked(store, frozenset(gone))
     return [file for file in files if file.leftover or (file.digest and file.digest not in marked)]
+
+
+def _marked(store: Store, without: Collection[str] = frozenset()) -> set[str]:
+    """Return the objects that some records need, and the bundles that have a copy of one of them."""
+    marked = {digest for use in _uses(store) if use.key not in without for digest in use.digests}
+    return marked | {digest for key, digest in store.ledger.read(_BUNDLED) if key not in without}
 
 
 def _report(gone: tuple[str, ...], swept: Sequence[StoredFile], sizes: Mapping[str, int]) -> Sweep:

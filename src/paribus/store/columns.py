@@ -63,10 +63,12 @@ class Columns:
     Attributes:
         layout: What they are.
         numbers: Little-endian float64, value after value, step after step.
+        place: Where they begin in the object that they are a view of.
     """
 
     layout: Layout
-    numbers: bytes
+    numbers: bytes | memoryview
+    place: int = field(default=0, compare=False, repr=False)
 
 
 # A grid has few layouts and many records: each is read once, and is one object then.

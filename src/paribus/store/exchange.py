@@ -8,7 +8,7 @@ import os
 import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -157,7 +157,8 @@ def _version(text: bytes) -> object:
 
 def _document(record: Record) -> dict[str, Any]:
     numbers = base64.b64encode(record.columns.numbers).decode("ascii")
-    return {**vars(record), "columns": {"layout": record.columns.layout.text, "numbers": numbers}}
+    parts = {field.name: getattr(record, field.name) for field in fields(record)}
+    return parts | {"columns": {"layout": record.columns.layout.text, "numbers": numbers}}
 
 
 def _record(line: bytes, file: Path | str) -> Record:

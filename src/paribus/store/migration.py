@@ -1,4 +1,4 @@
-"""From version 1, in which what metrics recorded was JSON in the body, to 2, in which it is columns."""
+"""From version 1, with metrics as JSON in the body, to 2, with columns, to 3, with bundles."""
 
 from __future__ import annotations
 
@@ -30,6 +30,16 @@ def lists_to_columns(connection: sqlite3.Connection) -> None:
         if (changed := _changed(row)) is not None:
             connection.execute(_UPDATE, (*changed, identifier))
     connection.text_factory = str
+
+
+def add_bundles(connection: sqlite3.Connection) -> None:
+    """Version 2 to 3: which object has a copy of a record, and is it still a copy of the present one."""
+    connection.execute("CREATE TABLE bundles (id INTEGER PRIMARY KEY, digest TEXT NOT NULL UNIQUE)")
+    # Null in every row that is written: a bundle has copies of what the rows were when it was made.
+    connection.execute("ALTER TABLE records ADD COLUMN bundle INTEGER")
+    # A frame asks where the records of a family are, and reads no page of the rows that are in bundles.
+    connection.execute("DROP INDEX family_of")
+    connection.execute("CREATE INDEX family_of ON records (family, key, bundle)")
 
 
 def split(body: Any) -> tuple[Any, Columns]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
 
 import xxhash
 
@@ -31,6 +31,9 @@ COLUMNS = (
     "checksum",
 )
 NO_COLUMNS = pack({})
+# Without the search for blanks around it, which costs as much as a small document.
+parse = json.JSONDecoder().raw_decode
+UNREAD = ("manifest", "body", "references", "environment")
 
 _MEND = "give None, booleans, numbers, strings, lists and dicts of them"
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -63,6 +66,21 @@ class Record:
     created: float = 0.0
     family: str = ""
     columns: Columns = NO_COLUMNS
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            """Read a part of a row at the first look: most readers of many records look at few parts."""
+            if name not in UNREAD:
+                raise AttributeError(f"Record has no {name!r}")
+            try:
+                value = self.__dict__[name] = self._written(name)
+            except (TypeError, ValueError, RecursionError) as error:
+                raise StoreError(
+                    f"Record {self.key}: its {name} cannot be read ({error}), though its checksum fits; "
+                    "it is not of Paribus: import what is sound into a new store"
+                ) from error
+            return value
 
 
 def is_digest(text: str) -> bool:
@@ -106,33 +124,68 @@ def decode(row: tuple[Any, ...]) -> Record | None:
     try:
         if found != checksum(texts, created, numbers):
             return None
-        key, kind, family, status, manifest, body, references, environment, layout = texts
-        body, references = json.loads(f"[{body},{references}]")
-        return Record(
-            key,
-            kind,
-            status,
-            manifest,
-            body,
-            references,
-            _environment(environment),
-            created,
-            family,
-            read_columns(layout, numbers),
-        )
-    except (TypeError, ValueError, RecursionError):
-        # A checksum is no signature: a stranger's row can have one and still be no record.
+        key, kind, family, status, *parts, layout = texts
+        written = partial(_part, dict(zip(UNREAD, parts, strict=True)))
+        return unread(key, kind, status, family, created, read_columns(layout, numbers), written)
+    except (TypeError, ValueError):
         return None
+
+
+def unread(
+    key: str,
+    kind: str,
+    status: str,
+    family: str,
+    created: float,
+    columns: Columns,
+    written: Callable[[str], Any],
+) -> Record:
+    """Make a record whose parts of `UNREAD` are read, each by its name, when they are looked at."""
+    record = object.__new__(Record)
+    record.__dict__.update(
+        key=key,
+        kind=kind,
+        status=status,
+        family=family,
+        created=created,
+        columns=columns,
+        _written=written,
+    )
+    return record
+
+
+def without_numbers(record: Record) -> Record:
+    """Leave out what metrics recorded, but for its layout."""
+    columns, written = Columns(record.columns.layout, b""), vars(record)["_written"]
+    return unread(record.key, record.kind, record.status, record.family, record.created, columns, written)
+
+
+def is_whole(record: Record) -> bool:
+    """Tell whether every part can be read: a checksum is no signature, and a stranger's row may hold none."""
+    try:
+        return all(hasattr(record, name) for name in UNREAD)
+    except StoreError:
+        return False
+
+
+def _part(texts: Mapping[str, str], name: str) -> Any:
+    """Read one of the parts of a row."""
+    match name:
+        case "manifest":
+            return texts[name]
+        case "environment":
+            return _shared(texts[name])
+        case _:
+            return parse(texts[name])[0]
 
 
 # Few environments, many records.
 @lru_cache(maxsize=64)
-def _environment(text: str) -> Json:
-    found: Json = json.loads(text)
-    return found
+def _shared(text: str) -> Any:
+    return json.loads(text)
 
 
-def checksum(texts: tuple[str, ...], created: float, numbers: bytes) -> str:
+def checksum(texts: tuple[str, ...], created: float, numbers: bytes | memoryview) -> str:
     """Hash a row. SQLite keeps no checksums: a flipped bit in a metric would be read as a result."""
     digest = xxhash.xxh3_64("\0".join((*texts, repr(created))).encode("utf-8", "replace"))
     digest.update(numbers)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Sequence
 
-from paribus.store.migration import lists_to_columns
+from paribus.store.migration import add_bundles, lists_to_columns
 
 Step = Callable[[sqlite3.Connection], object]
 
@@ -17,7 +17,7 @@ def create_tables(connection: sqlite3.Connection) -> None:
 
 
 # STEPS[n] leads from version n to n + 1; a store's newest version is their number. Append, never edit.
-STEPS: tuple[Step, ...] = (create_tables, lists_to_columns)
+STEPS: tuple[Step, ...] = (create_tables, lists_to_columns, add_bundles)
 
 # `status_of` covers statuses(): a plan over 100,000 keys reads no manifest page.
 _TABLES = (

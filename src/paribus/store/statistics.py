@@ -14,6 +14,7 @@ class Statistics:
 
     Attributes:
         records: Number of records by status.
+        bundled: Number of records of which a bundle has a copy.
         objects: Number of objects.
         object_bytes: Their bytes.
         ledger_bytes: Bytes of the ledger, without its log.
@@ -27,6 +28,7 @@ class Statistics:
     ledger_bytes: int
     pins: int
     claims: int
+    bundled: int = 0
 
 
 def stats(store: Store) -> Statistics:
@@ -43,6 +45,7 @@ def stats(store: Store) -> Statistics:
         ledger_bytes=store.ledger.path.stat().st_size,
         pins=len(store.pins.all()),
         claims=len(store.claims.live()),
+        bundled=store.ledger.read("SELECT COUNT(bundle) FROM records")[0][0],
     )
 
 

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
 from paribus.errors import StoreError
+from paribus.store.bundles import unbundle
 from paribus.store.claims import Claims
 from paribus.store.layout import OBJECTS, open_ledger
 from paribus.store.ledger import Ledger
 from paribus.store.objects import Buffer, Objects
 from paribus.store.pins import Pins
-from paribus.store.record import COLUMNS, Record, decode, encode
+from paribus.store.record import COLUMNS, Record, decode, encode, is_whole, without_numbers
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM records"
+_SELECT_KEYS = f"{_SELECT} WHERE key IN"
+_PLACES = "SELECT family, key, bundle FROM records INDEXED BY family_of"
 _STATUS = "SELECT key, status FROM records INDEXED BY status_of"
 # Ids only grow, so that this is at least the number of rows, and costs nothing.
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM records"
 _MANY = 1000
+# Of a bundle from which fewer records are wanted, their rows are read.
+_FEW = 16
 _INSERT = f"REPLACE INTO records ({', '.join(COLUMNS)}, used) VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
 
 
@@ -82,37 +87,73 @@ class Store:
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
         """Read the records of those keys that are there; an altered row counts as absent, with a warning."""
-        return dict(self._decoded(self._rows(_SELECT, "key", keys)))
+        return dict(self._decoded(self._rows(_SELECT, "key", keys, 0)))
 
-    def relatives(self, families: Iterable[str]) -> dict[str, Record]:
-        """Read the records of some families, by key; an altered row counts as absent, with a warning."""
-        return dict(self._decoded(self._rows(_SELECT, "family", families)))
+    def relatives(self, families: Iterable[str], *, numbers: bool = True) -> dict[str, Record]:
+        """Read the records of some families, by key; an altered row counts as absent, with a warning.
+
+        Without `numbers`, of what metrics recorded only the layout is kept: the numbers of many records may
+        not fit into memory.
+
+        Where `compact` has put many of them into a bundle, that is read, and not their rows.
+        """
+        wanted: dict[int | None, list[str]] = {}
+        for _, key, bundle in self._rows(_PLACES, "family", families, 0):
+            wanted.setdefault(bundle, []).append(key)
+        digests: dict[int | None, str] = dict(self.ledger.read("SELECT id, digest FROM bundles"))
+        found: dict[str, Record] = {}
+        rows: list[str] = []
+        for bundle, keys in wanted.items():
+            is_read = bundle in digests and len(keys) >= _FEW
+            copies = self._copies(digests[bundle], numbers) if is_read else {}
+            for key in keys:
+                if key in copies:
+                    found[key] = copies[key]
+                else:
+                    rows.append(key)
+        # Not in one pass, where all at once are too many.
+        left = self._rows(_SELECT, "key", rows, 0) if numbers else self.ledger.read_in(_SELECT_KEYS, rows)
+        return found | dict(self._decoded(left, numbers=numbers))
 
     def scan(self) -> Iterator[Record]:
-        """Read every record; an altered row is left out, with a warning."""
-        return (record for _, record in self._decoded(self.ledger.read(_SELECT)))
+        """Read every record; an altered row, or one that is no record, is left out, with a warning."""
+        return (record for _, record in self._decoded(self.ledger.read(_SELECT), whole=True))
 
-    def _decoded(self, rows: Iterable[tuple[Any, ...]]) -> Iterator[tuple[str, Record]]:
+    def _copies(self, digest: str, numbers: bool) -> dict[str, Record]:
+        """Read a bundle; a damaged one is told, and has no copies."""
+        try:
+            return {record.key: record for record in unbundle(self.get(digest), numbers=numbers)}
+        except (StoreError, ValueError) as error:
+            # One that `compact` has replaced since is no damage.
+            if self.ledger.read("SELECT id FROM bundles WHERE digest = ?", (digest,)):
+                warnings.warn(
+                    f"{error}; the rows of its records are read, until `paribus compact` bundles them anew",
+                    stacklevel=4,
+                )
+            return {}
+
+    def _decoded(
+        self, rows: Iterable[tuple[Any, ...]], *, whole: bool = False, numbers: bool = True
+    ) -> Iterator[tuple[str, Record]]:
         for row in rows:
             record = decode(row)
-            if record is None:
+            if record is None or (whole and not is_whole(record)):
                 warnings.warn(
                     f"Store: record {row[0]} was altered on disk; it counts as missing", stacklevel=4
                 )
             else:
-                yield record.key, record
+                yield record.key, record if numbers else without_numbers(record)
 
     def statuses(self, keys: Iterable[str]) -> dict[str, str]:
         """Read the statuses of those keys that are there: the cheapest test of existence."""
-        return dict(self._rows(_STATUS, "key", keys))
+        return dict(self._rows(_STATUS, "key", keys, 0))
 
-    def _rows(self, select: str, column: str, values: Iterable[str]) -> Iterable[tuple[Any, ...]]:
-        """Select the rows that have one of some values in a column."""
+    def _rows(self, select: str, column: str, values: Iterable[str], place: int) -> Iterable[tuple[Any, ...]]:
+        """Select the rows that have one of some values in a column, which is at a place in the rows."""
         wanted = set(values)
         if len(wanted) < _MANY or 4 * len(wanted) < self.ledger.read(_NEWEST)[0][0]:
             return self.ledger.read_in(f"{select} WHERE {column} IN", wanted)
         # For a good part of the ledger, one pass over it beats as many descents into an index.
-        place = COLUMNS.index(column)
         return (row for row in self.ledger.read(select) if row[place] in wanted)
 
     def commit(self, record: Record) -> None:
@@ -121,16 +162,27 @@ class Store:
         Raises:
             StoreError: The store cannot be written, or an object that the record refers to is not in it.
         """
+        self.commit_all([record])
+
+    def commit_all(self, records: Sequence[Record]) -> None:
+        """Write records in one transaction: all or none; each replaces an earlier one of its key.
+
+        Raises:
+            StoreError: The store cannot be written, or an object that a record refers to is not in it.
+        """
         now = time.time()
-        row = encode(record if record.created else replace(record, created=now))
+        rows = [(*encode(r if r.created else replace(r, created=now)), now) for r in records]
+        referred = {
+            digest: (record.key, name) for record in records for name, digest in record.references.items()
+        }
         with self.ledger.transaction() as connection:
             # Inside the lock that gc holds too: no row ever refers to an object that gc has taken.
-            for name, digest in record.references.items():
+            for digest, (key, name) in referred.items():
                 if not self.objects.holds(digest):
                     raise StoreError(
-                        f"Record {record.key}: its object {name!r} ({digest}) is not stored; put it first"
+                        f"Record {key}: its object {name!r} ({digest}) is not stored; put it first"
                     )
-            connection.execute(_INSERT, (*row, now))
+            connection.executemany(_INSERT, rows)
 
     def touch(self, keys: Iterable[str]) -> None:
         """Note that these records were used now; gc takes the least recently used first."""
@@ -170,10 +222,6 @@ class Store:
             CorruptObjectError: It is missing or was altered.
         """
         return self.objects.get(digest)
-
-    def compact(self) -> None:
-        """Give the ledger's space of removed records back to the disk; waits for other writers."""
-        self.ledger.compact()
 
     def close(self) -> None:
         """Close this process's connections; a later call opens them again."""

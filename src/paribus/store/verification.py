@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from paribus.errors import CorruptObjectError
-from paribus.store.record import COLUMNS, Record, decode
+from paribus.errors import CorruptObjectError, StoreError
+from paribus.store.bundles import unbundle
+from paribus.store.record import COLUMNS, Record, decode, encode, is_whole
 from paribus.store.store import Store
+
+_COPIED = "SELECT key, checksum FROM records JOIN bundles ON bundles.id = bundle WHERE digest = ? AND key IN"
 
 
 @dataclass(frozen=True)
@@ -21,6 +24,8 @@ class Verification:
         altered_records: Keys of rows that do not match their checksum.
         altered_objects: Digests of objects that cannot be read or do not match their name.
         dangling: (key, name, digest) of references to absent objects.
+        altered_bundles: Digests of bundles that are missing, cannot be read, or have another copy of a record
+            than its row; `compact` makes them anew.
         damage: SQLite's complaints about the ledger file.
         unreferenced: Number of objects to which no record refers; gc takes them.
         leftovers: Number of temporaries of puts in progress or killed; gc takes the old ones.
@@ -35,11 +40,13 @@ class Verification:
     damage: tuple[str, ...]
     unreferenced: int
     leftovers: int
+    altered_bundles: tuple[str, ...] = ()
 
     @property
     def sound(self) -> bool:
         """Whether every record and every object to which it refers can be trusted."""
-        return not (self.altered_records or self.altered_objects or self.dangling or self.damage)
+        altered = (self.altered_records, self.altered_objects, self.altered_bundles)
+        return not any((*altered, self.dangling, self.damage))
 
 
 def verify(store: Store) -> Verification:
@@ -51,23 +58,40 @@ def verify(store: Store) -> Verification:
         StoreError: The ledger cannot be read at all.
     """
     rows = store.ledger.read(f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY key")
-    decoded = [(row[0], decode(row)) for row in rows]
+    decoded = [(row[0], _whole(decode(row))) for row in rows]
     records = [record for _, record in decoded if record is not None]
     files = list(store.objects.files())
     digests = {file.digest for file in files if file.digest is not None}
-    named = {digest for record in records for digest in record.references.values()}
+    bundles = {digest for (digest,) in store.ledger.read("SELECT digest FROM bundles")}
+    named = {digest for record in records for digest in record.references.values()} | bundles
     complaints = [text for (text,) in store.ledger.read("PRAGMA quick_check")]
     return Verification(
         records=len(rows),
         objects=len(digests),
         size=sum(file.size for file in files if file.digest is not None),
         altered_records=tuple(key for key, record in decoded if record is None),
-        altered_objects=tuple(sorted(digest for digest in digests if _altered(store, digest))),
+        altered_objects=tuple(sorted(d for d in digests - bundles if _altered(store, d))),
         dangling=tuple(_dangling(store, records)),
         damage=tuple(text for text in complaints if text != "ok"),
         unreferenced=len(digests - named),
         leftovers=sum(file.leftover for file in files),
+        altered_bundles=tuple(sorted(digest for digest in bundles if _differs(store, digest))),
     )
+
+
+def _whole(record: Record | None) -> Record | None:
+    return record if record is not None and is_whole(record) else None
+
+
+def _differs(store: Store, digest: str) -> bool:
+    """Tell whether a bundle cannot be read, or is said to have the copy of a record and has another one."""
+    try:
+        copies = {copy.key: encode(copy)[-1] for copy in unbundle(store.get(digest))}
+    except (StoreError, ValueError):
+        # A bundle that `compact` has replaced since the listing is no damage.
+        return bool(store.ledger.read("SELECT id FROM bundles WHERE digest = ?", (digest,)))
+    rows = store.ledger.read(f"{_COPIED} ({','.join('?' * len(copies))})", (digest, *copies))
+    return any(copies[key] != checksum for key, checksum in rows)
 
 
 def _altered(store: Store, digest: str) -> bool:
