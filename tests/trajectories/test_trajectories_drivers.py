@@ -19,8 +19,8 @@ from trajectory_cases import forked_driver, results, tree
 import paribus.experiment
 from learning_cases import CALLS, counted, experiment, forked, run
 from paribus import Experiment
-from paribus.engine.running import board
 from paribus.engine.running.claiming import Claimant
+from paribus.engine.running.executors import serial
 from paribus.interventions import InitWeights
 from paribus.store import Store, export, import_, verify
 
@@ -83,7 +83,7 @@ def on_waiting(monkeypatch: pytest.MonkeyPatch, *happenings: Callable[[], object
         waits.append(len(waits))
         happenings[len(waits) - 1]()
 
-    monkeypatch.setattr(board, "time", SimpleNamespace(sleep=sleep))
+    monkeypatch.setattr(serial, "time", SimpleNamespace(sleep=sleep))
     return waits
 
 
@@ -171,7 +171,7 @@ def test_whoever_takes_over_goes_on_from_the_progress_of_the_dead(
     claimed(exp, socket.gethostname(), neighbour.pid)
 
     def die_at_three() -> None:
-        monkeypatch.setattr(board, "time", time)
+        monkeypatch.setattr(serial, "time", time)
         run(experiment(tmp_path / "store", objective=counted, steps=3))
         neighbour.kill()
         neighbour.wait()
@@ -198,8 +198,8 @@ class Renewals:
         self.wanted, self.failing, self.count = wanted, failing, 0
         self.enough = threading.Event()
 
-    def acquire(self, *arguments: object) -> bool:
-        return True
+    def acquire_all(self, keys: set[str], *_: object) -> set[str]:
+        return set(keys)
 
     def renew(self, key: str, owner: str, lease: float) -> bool:
         self.count += 1
@@ -209,8 +209,8 @@ class Renewals:
             raise paribus.errors.StoreError("Store: disk is full")
         return True
 
-    def release(self, *arguments: object) -> bool:
-        return True
+    def release_all(self, *_: object) -> None:
+        pass
 
 
 @pytest.mark.parametrize("failing", [0, 2])

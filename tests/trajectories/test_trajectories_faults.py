@@ -30,10 +30,11 @@ from trajectory_cases import (
 
 from learning_cases import experiment, run, states
 from paribus import Experiment
-from paribus.engine.running.executors import joblib
+from paribus.engine.learners.keys import past_of
+from paribus.engine.running.agent import Agent
 from paribus.engine.training import segment
 from paribus.errors import CorruptObjectError, StoreError
-from paribus.interventions import InitWeights
+from paribus.interventions import InitWeights, InterpolateWeights
 from paribus.models import MLP
 from paribus.store import Retention, Store, gc, verify
 
@@ -105,14 +106,14 @@ def test_a_quota_ends_a_run_with_its_reason(folder: Path) -> None:
 
 def run_workers_under_a_quota(store: Path, alive: Path, told: Any) -> None:
     fork_workers(alive)
-    train = joblib._train
+    train = Agent.train
 
     @functools.wraps(train)
     def limited(*arguments: Any) -> Any:
         resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
         return train(*arguments)
 
-    joblib._train = limited
+    Agent.train = limited  # type: ignore[method-assign]
     try:
         run(large(store), "joblib", workers=2)
     except StoreError as error:
@@ -302,15 +303,15 @@ def test_a_row_that_was_altered_is_told_and_computed_again(
 
 
 def after_first_commit(monkeypatch: pytest.MonkeyPatch, happens: Callable[[], object]) -> None:
-    commit, done = Store.commit, []
+    commit, done = Store.commit_all, []
 
-    def committed(store: Store, record: Any) -> None:
-        commit(store, record)
+    def committed(store: Store, records: Any) -> None:
+        commit(store, records)
         if not done:
-            done.append(record)
+            done.extend(records)
             happens()
 
-    monkeypatch.setattr(Store, "commit", committed)
+    monkeypatch.setattr(Store, "commit_all", committed)
 
 
 def test_an_object_deleted_under_a_run_that_needs_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,7 +323,7 @@ def test_an_object_deleted_under_a_run_that_needs_it(folder: Path, monkeypatch: 
     path = exp.store.path_of(plan.states[start])
     after_first_commit(monkeypatch, path.unlink)
     with pytest.raises(CorruptObjectError, match=r"cannot be read.*compute it again"):
-        run(exp)
+        run(exp, fuse=False)
     monkeypatch.undo()
     assert [key for key, _, _ in verify(exp.store).dangling] == [start], "and verify tells which"
     with pytest.warns(UserWarning, match="computed again"):
@@ -380,3 +381,16 @@ def test_gc_without_end_beside_a_run(reference: Experiment, tmp_path: Path) -> N
     finishes_here.touch()
     _, told = collector.communicate(timeout=60)
     assert collector.returncode == 0, told
+
+
+def test_gc_keeps_what_a_kept_learner_reads(tmp_path: Path) -> None:
+    exp = experiment(tmp_path / "s", InterpolateWeights(InitWeights(seed=1), alpha=0.5, step=3, at=4))
+    assert not run(exp).failed
+    exp.store.pins.add([exp[0].key])
+    read = {key for segment in exp.plan().segments for key in segment.reads}
+    before = {record.key for record in exp.store.scan()}
+    assert len(read) == 1
+    assert gc(exp.store, Retention(budget=0, grace=0), past_of=past_of, now=4e9).records == ()
+    assert {record.key for record in exp.store.scan()} == before >= read
+    exp.store.pins.remove([exp[0].key])
+    assert set(gc(exp.store, Retention(budget=0, grace=0), past_of=past_of, now=4e9).records) == before

@@ -31,7 +31,8 @@ from trajectory_cases import (
 from learning_cases import experiment, run
 from paribus import Experiment
 from paribus.engine.running.board import Board
-from paribus.engine.running.executors.base import train_and_put
+from paribus.engine.running.executors import Serial
+from paribus.engine.running.run import execute
 from paribus.engine.training import segment
 from paribus.engine.training.journal import Journal
 from paribus.store import verify
@@ -182,7 +183,7 @@ def test_what_was_saved_goes_only_after_the_end_is_committed(folder: Path) -> No
 
 def die_before_the_commit(store: Path) -> None:
     save_at_each_step()
-    Board.settle = lambda *_: os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment]
+    Board.settle = lambda _, settled: settled and os.kill(os.getpid(), signal.SIGKILL)  # type: ignore[method-assign,assignment]
     run(experiment(store, steps=50), save_every=0.0)
 
 
@@ -202,11 +203,9 @@ def test_saved_progress_takes_nothing_that_another_run_committed(
     monkeypatch.setattr(segment, "_REPORT_SECONDS", -1.0)
     other = experiment(folder, steps=20)
     long = experiment(folder, steps=30)
-    exp_plan = long.plan()
+    tasks = long.plan().tasks()
     run(other)
-    journal = Journal.open(long.store, long.work, exp_plan.tasks(), interval=0.0)
-    (task,) = exp_plan.tasks()
-    _, outcome = train_and_put(task, long.work, None, journal, lambda step: None)
-    journal.commit(task, outcome)
+    journal = Journal.open(long.store, long.work, tasks, interval=0.0)
+    execute(tasks, {}, journal, long.work, Serial(), lambda *_: None, [])
     assert run(other).steps_trained == 0
     assert {record.key for record in other.store.scan()} == {other[0].key, long[0].key}

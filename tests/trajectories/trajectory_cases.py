@@ -25,7 +25,7 @@ from torch import nn
 import paribus.experiment
 from learning_cases import CALLS, Stochastic, experiment, forked, run, states, taken
 from paribus import Experiment, Logger, register_metric
-from paribus.engine.running.executors import joblib
+from paribus.engine.running.agent import Agent
 from paribus.engine.training import segment
 from paribus.engine.training.state import State
 from paribus.store import verify
@@ -177,7 +177,7 @@ def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> Non
     if victim == "driver":
         life.victim = os.getpid()
         paribus.experiment.execute = life.of(paribus.experiment.execute)
-    joblib._train = life.of(joblib._train)
+    Agent.train = life.of(Agent.train)  # type: ignore[method-assign]
     run(tree(store), "joblib", workers=WORKERS, save_every=0.0)
     reusable_executor._executor.shutdown()  # a fork would wait for them at its end
 

@@ -6,6 +6,7 @@ import os
 import secrets
 import socket
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,21 +47,25 @@ class Claimant:
         self._heart.join()
         # Where the store cannot be written, the error that ended the run is the one to tell.
         with suppress(StoreError):
-            for key in list(self._held):
-                self.give_back(key)
+            self.give_all_back(list(self._held))
 
     def take(self, key: str) -> bool:
         """Claim a key; tell whether it is this driver's. The claims of dead processes are taken over."""
-        if not self._acquire(key):
-            self._contested.add(key)
-            owner = self._claims.live().get(key)
-            if owner is None or not _is_dead(owner):
-                return False
-            self._claims.release(key, owner)
-            if not self._acquire(key):
-                return False
-        self._held.add(key)
-        return True
+        return key in self.take_all([key])
+
+    def take_all(self, keys: Iterable[str]) -> set[str]:
+        """Claim keys, all at once; return those that are this driver's."""
+        wanted = set(keys)
+        taken = self._acquire(wanted)
+        if refused := wanted - taken:
+            self._contested |= refused
+            owners = self._claims.live()
+            dead = {key for key in refused if key in owners and _is_dead(owners[key])}
+            for key in dead:
+                self._claims.release(key, owners[key])
+            taken |= self._acquire(dead)
+        self._held |= taken
+        return taken
 
     def contested(self, key: str) -> bool:
         """Tell whether somebody else had a claim on a key, and may have left progress behind."""
@@ -68,11 +73,17 @@ class Claimant:
 
     def give_back(self, key: str) -> None:
         """Give a claim back."""
-        self._held.discard(key)
-        self._claims.release(key, self._owner)
+        self.give_all_back([key])
 
-    def _acquire(self, key: str) -> bool:
-        return self._claims.acquire(key, self._owner, self._lease)
+    def give_all_back(self, keys: Iterable[str]) -> None:
+        """Give back those of some keys that this driver has."""
+        held = self._held.intersection(keys)
+        self._held -= held
+        if held:
+            self._claims.release_all(held, self._owner)
+
+    def _acquire(self, keys: set[str]) -> set[str]:
+        return self._claims.acquire_all(keys, self._owner, self._lease) if keys else set()
 
     def _beat(self) -> None:
         while not self._stopped.wait(self._lease / 3):

@@ -75,7 +75,7 @@ def list_pairs(cells: Sequence[Cell], metrics: Sequence[Metric]) -> list[Pair]:
         partners = _controls(cells, metric) if metric.pair == CONTROL else _siblings(cells, metric)
         for learner, other in partners:
             one, two = cells[learner].configuration, cells[other].configuration
-            for step in sorted(metric.schedule.steps(horizon_of(one))):
+            for step in two.visible(one.visible(metric.schedule.steps(horizon_of(one)))):
                 if step <= two.total:
                     states = bytes.fromhex(one.key(step) + two.key(step))
                     key = xxhash.xxh3_128_hexdigest(_TAG + digest + states)

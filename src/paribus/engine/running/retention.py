@@ -53,7 +53,7 @@ def dispensable(plan: Plan, sizes: Mapping[str, int], keep: Keep) -> list[str]:
         sizes: Bytes of each stored state, by key.
         keep: The rule.
     """
-    ends = {plan.segments[learner.path[-1]].key for learner in plan.learners}
+    ends = {plan.segments[learner.path[-1]].key for learner in plan.learners if learner.path}
     if not isinstance(keep, int):
         return [key for key in sizes if key not in ends] if keep == "ends" else []
     passing = {segment.key: len(segment.learners) for segment in plan.segments}

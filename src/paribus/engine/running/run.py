@@ -6,18 +6,20 @@ import dataclasses
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from paribus import markup
 from paribus.engine.building.work import Outcome, Task, Work
+from paribus.engine.fusion import Fuse, worth
 from paribus.engine.learners.collection import collection_paused
 from paribus.engine.learners.configuration import Configuration
 from paribus.engine.learners.reads import read_states
 from paribus.engine.planning.known import Known
-from paribus.engine.planning.plan import Plan, make_plan
+from paribus.engine.planning.plan import Plan, Stop, make_plan
 from paribus.engine.running.board import Board
 from paribus.engine.running.claiming import Claimant
+from paribus.engine.running.driver import drive
 from paribus.engine.running.executors import Executor
 from paribus.engine.running.pairs import Computed, Pair
 from paribus.engine.running.termination import terminated_in_order
@@ -41,6 +43,7 @@ class Session:
         controls: How many learners are declared controls.
         checkpoints: Steps at which states are kept besides forks, window edges and ends.
         pairs: The values of metrics of two learners.
+        stops: Where learners stop before their end, by key.
     """
 
     configurations: Sequence[Configuration]
@@ -49,6 +52,7 @@ class Session:
     controls: int = 0
     checkpoints: Schedule | None = None
     pairs: Sequence[Pair] = ()
+    stops: Mapping[str, Stop] = field(default_factory=dict)
 
     @property
     def digests(self) -> dict[str, str]:
@@ -61,20 +65,24 @@ class Session:
         return frozenset(metric.name for metric, _ in self.metrics if metric.condition is not None)
 
     @collection_paused()
-    def plan(self) -> tuple[Plan, Mapping[str, Record]]:
+    def plan(self, *, numbers: bool = True) -> tuple[Plan, Mapping[str, Record]]:
         """Read the store and plan; return the records that the plan was made from.
+
+        Args:
+            numbers: Whether the records have what was recorded, or only its layout.
 
         Raises:
             StoreError: The store cannot be read, or holds another configuration under a key.
         """
         read = (each.configuration for each in read_states(self.configurations))
-        records = read_families(self.store, [*self.configurations, *read])
+        records = read_families(self.store, [*self.configurations, *read], numbers=numbers)
         plan = make_plan(
             self.configurations,
             self.metrics,
             Known(records),
             checkpoints=self.checkpoints,
             controls=self.controls,
+            stops=self.stops,
         )
         check_hits(plan.segments, records)
         pairs = self.missing_pairs(plan, records)
@@ -87,10 +95,12 @@ class Session:
         """List the values of pair metrics that the store does not hold, and that both learners live to."""
         known = self.store.statuses(pair.key for pair in self.pairs)
         ends = {r.key: _step_of(r) for r in records.values() if r.status == "diverged"}
+        stops = {i: each.stop.step for i, each in enumerate(plan.learners) if each.stop is not None}
         missing = {  # learners that are one at a step have one value there
             pair.key: pair
             for pair in self.pairs
             if pair.key not in known
+            and all(pair.step <= stops.get(index, pair.step) for index in (pair.learner, pair.other))
             and not any(
                 ends.get(plan.segments[place].key, pair.step) < pair.step
                 for index in (pair.learner, pair.other)
@@ -146,6 +156,8 @@ class Summary:
         pairs: Values of pair metrics that were computed.
         replayed: States that were replayed for them, since they were not stored.
         broken: For each metric that raised, its name, at which step and the exception's last line.
+        pruned: How many a pruner stopped.
+        notes: What else is to be told, such as how far a search came.
     """
 
     learners: int
@@ -161,6 +173,8 @@ class Summary:
     pairs: int = 0
     replayed: int = 0
     broken: tuple[tuple[str, str], ...] = ()
+    pruned: int = 0
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         trained = self.learners - self.cached
@@ -169,6 +183,7 @@ class Summary:
             head = f"{self.learners} learners: everything was cached, nothing was trained"
         tail = [f"{len(self.failed)} failed"] if self.failed else []
         tail += [f"{self.diverged} diverged"] if self.diverged else []
+        tail += [f"{self.pruned} pruned"] if self.pruned else []
         lines = [", ".join([head, *tail]), f"{self.steps_trained:,} steps trained in {self.seconds:.1f} s"]
         if self.evaluated or self.steps_replayed:
             lines.append(
@@ -183,7 +198,7 @@ class Summary:
             f"  metric {name!r} failed {error}; it is tried again at the next run"
             for name, error in self.broken
         ]
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     __repr__ = __str__
 
@@ -200,6 +215,7 @@ def execute(
     executor: Executor,
     tell: Tell,
     settled: Sequence[Callable[[Outcome], None]],
+    fuse: Fuse = False,
 ) -> list[Outcome]:
     """Let an executor walk tasks; commit each outcome as it comes.
 
@@ -211,6 +227,7 @@ def execute(
         executor: Where to train.
         tell: Called now and then with the key of a task, the step reached and the loss there.
         settled: Called, one after the other, with each outcome after it was committed.
+        fuse: How many learners may be trained as one.
     """
     outcomes = []
 
@@ -219,42 +236,75 @@ def execute(
         for tell_of in settled:
             tell_of(outcome)
 
+    steps = sum(task.stop - task.start for task in tasks)
+    fuse = False if work.train is not None else worth(fuse, steps)
     with terminated_in_order(), Claimant(journal.store) as claimant:
-        executor.execute(Board(tasks, states, journal, claimant, told), work, tell)
+        drive(tasks, Board(states, journal, claimant, told), work, executor, tell, fuse)
     return outcomes
 
 
+@final
+@dataclass(frozen=True)
+class Round:
+    """One walk over a plan: most runs have one, a search that looks at results several.
+
+    Attributes:
+        plan: What was to do.
+        tasks: What was done of it.
+        outcomes: What became of that.
+    """
+
+    plan: Plan
+    tasks: Sequence[Task]
+    outcomes: Sequence[Outcome]
+
+
+def untried(plan: Plan, rounds: Sequence[Round]) -> list[Task]:
+    """List the tasks of a plan but those that this run has tried, and what lies above them."""
+    tried = {task.key for each in rounds for task in each.tasks}
+    tasks = []
+    for task in plan.tasks():
+        needed = {task.parent, *task.reads}
+        if task.key in tried or any(key in tried and key not in plan.states for key in needed):
+            tried.add(task.key)
+        else:
+            tasks.append(task)
+    return tasks
+
+
 def summarise(
-    plan: Plan,
+    rounds: Sequence[Round],
     after: Plan,
-    outcomes: Sequence[Outcome],
     computed: Computed,
     diverged: int,
     began: float,
 ) -> Summary:
-    """Say what a run did, from the plan before it and the plan after it."""
+    """Say what a run did, from its rounds and the plan after them."""
+    outcomes = [outcome for each in rounds for outcome in each.outcomes]
     errors = {outcome.key: outcome.error for outcome in outcomes if outcome.status in ("failed", "blocked")}
     failed = []
     for index, learner in enumerate(after.learners):
         found = [errors[k] for k in (after.segments[i].key for i in learner.path) if k in errors]
         if found and learner.decision != "cached":
             failed.append((index, found[0]))
-    tasks = {task.key: task for task in plan.tasks()}
+    tasks = {task.key: task for each in rounds for task in each.tasks}
     done = [outcome for outcome in outcomes if outcome.status != "failed" and not outcome.skipped]
     trained = {outcome.key: outcome.step - tasks[outcome.key].start for outcome in done}
-    replays = {plan.segments[index].key for index in plan.to_replay}
+    replays = {each.plan.segments[index].key for each in rounds for index in each.plan.to_replay}
+    lacked = {p.key for each in rounds for p in each.plan.learners if p.decision != "cached"}
     seconds = time.perf_counter() - began
     return Summary(
-        learners=len(plan.learners),
-        cached=plan.cached,
+        learners=len(after.learners),
+        cached=sum(learner.key not in lacked for learner in after.learners),
         diverged=diverged,
         failed=(*failed, *computed.failed),
         steps_trained=sum(trained.values()),
-        steps_asked=plan.steps_asked,
+        steps_asked=after.steps_asked,
         evaluated=sum(tasks[key].start == tasks[key].stop for key in trained),
         steps_replayed=sum(steps for key, steps in trained.items() if key in replays),
         seconds=seconds,
         pairs=computed.values,
         replayed=computed.replayed,
         broken=tuple(sorted({name: e for o in reversed(outcomes) for name, e in o.broken.items()}.items())),
+        pruned=sum(learner.stop is not None and learner.stop.pruned for learner in after.learners),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -49,33 +49,30 @@ class Journal:
         return dataclasses.replace(outcome, state=self.store.put(state.to_bytes()))
 
     def commit(self, task: Task, outcome: Outcome) -> None:
-        """Write an outcome; metrics that the store already has under the key are kept.
+        """Write an outcome; metrics that the store already has under the key are kept."""
+        self.commit_all([(task, outcome)])
 
-        What was saved on the way goes after it, so that a kill at any instant finds one of the two.
-        """
-        earlier = self.store.records([task.key]).get(task.key)
-        self.store.commit(record_of(task, outcome, self.digests, self.parts, earlier))
-        if outcome.saved is not None:
-            self.store.discard(outcome.saved)
-
-    def saver(self, task: Task) -> Saver:
-        """Return what saves the progress of a task."""
-        return Saver(self, task)
+    def commit_all(self, done: Sequence[tuple[Task, Outcome]]) -> None:
+        """Write outcomes of distinct tasks, all or none of them."""
+        earlier = self.store.records(task.key for task, _ in done)
+        self.store.commit_all(
+            [record_of(task, o, self.digests, self.parts, earlier.get(task.key)) for task, o in done]
+        )
 
 
 @final
 class Saver:
     """Saves a long segment at intervals, so that a crash costs no more than one.
 
-    Attributes:
-        saved: Key of what was saved last; whoever commits the end of the segment discards it.
+    Args:
+        journal: Puts states.
+        send: Takes the outcome of a saved state, as that of a shorter segment.
     """
 
-    def __init__(self, journal: Journal, task: Task) -> None:
+    def __init__(self, journal: Journal, send: Callable[[Outcome], object]) -> None:
         self._journal = journal
-        self._task = task
+        self._send = send
         self._last = time.monotonic()
-        self.saved: str | None = None
 
     @property
     def due(self) -> bool:
@@ -83,11 +80,6 @@ class Saver:
         return time.monotonic() - self._last >= self._journal.interval
 
     def save(self, state: State, outcome: Outcome) -> None:
-        """Commit the state as that of a shorter segment; what was saved before it is not needed any more."""
-        partial = dataclasses.replace(self._task, key=outcome.key, stop=outcome.step)
-        put = self._journal.put(outcome, state)
-        # Where another experiment's run ends just here, the record is its result, and stays.
-        known = self._journal.store.statuses([outcome.key])
-        self._journal.commit(partial, dataclasses.replace(put, saved=self.saved))
-        self.saved = None if known else outcome.key
+        """Put a state and tell of it."""
+        self._send(self._journal.put(outcome, state))
         self._last = time.monotonic()

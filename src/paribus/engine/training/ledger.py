@@ -15,10 +15,12 @@ from paribus.errors import StoreError
 from paribus.store import Record, Store, pack, unpack
 
 
-def read_families(store: Store, configurations: Iterable[Configuration]) -> dict[str, Record]:
+def read_families(
+    store: Store, configurations: Iterable[Configuration], *, numbers: bool = True
+) -> dict[str, Record]:
     """Read every record of the trajectories that some configurations belong to, by key."""
     families = dict.fromkeys(configuration.family.hex() for configuration in configurations)
-    return store.relatives(families)
+    return store.relatives(families, numbers=numbers)
 
 
 def check_hits(segments: Sequence[Segment], records: Mapping[str, Record]) -> None:
@@ -49,7 +51,11 @@ def put_parts(store: Store, configuration: Configuration) -> dict[str, str]:
 
 def read_parts(store: Store, record: Record) -> dict[str, dict[str, str]]:
     """Read the words behind a record's fingerprints, by component."""
-    return {name: json.loads(store.get(record.references[name])) for name in FINGERPRINTED}
+    return {
+        name: json.loads(store.get(record.references[name]))
+        for name in FINGERPRINTED
+        if name in record.references
+    }
 
 
 def record_of(
@@ -69,7 +75,7 @@ def record_of(
         earlier: The store's present record of the key.
     """
     metrics: dict[str, Any] = {}
-    start, seconds, created = task.start, outcome.seconds, 0.0
+    start, seconds, created, reads = task.start, outcome.seconds, 0.0, list(task.reads)
     references = {**parts, **({} if outcome.state is None else {"state": outcome.state})}
     if earlier is not None and earlier.status != "failed":
         earlier_body: Any = earlier.body
@@ -78,11 +84,13 @@ def record_of(
             return replace(earlier, body={**earlier_body, **told})
         if task.start == task.stop:  # evaluated, not trained: the segment itself stays what it was
             start, seconds = earlier_body["start"], earlier_body["seconds"]
+            reads = earlier_body.get("reads", [])
         created = earlier.created
         metrics.update(unpack(earlier.columns))
         references = {**earlier.references, **references}
     for name, rows in outcome.rows.items():
-        metrics[digests[name]] = merged(metrics.get(digests[name]), {"name": name, **rows})
+        digest = digests.get(name, name)  # what a training function reports has no code of its own
+        metrics[digest] = merged(metrics.get(digest), {"name": name, **rows})
     body: Any = {
         "start": start,
         "stop": task.stop,
@@ -91,6 +99,7 @@ def record_of(
         "seconds": seconds,
         "error": outcome.error,
         "traceback": outcome.traceback,
+        **({"reads": reads} if reads else {}),
     }
     return Record(
         key=task.key,

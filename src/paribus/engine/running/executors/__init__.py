@@ -6,10 +6,12 @@ from collections.abc import Callable
 
 from paribus.engine.running.executors.base import Executor
 from paribus.engine.running.executors.joblib import Joblib
+from paribus.engine.running.executors.local import Local
+from paribus.engine.running.executors.ray import Ray
 from paribus.engine.running.executors.serial import Serial
 from paribus.errors import ConfigurationError, suggest
 
-__all__ = ["Executor", "Joblib", "Serial", "choose_executor"]
+__all__ = ["Executor", "Joblib", "Local", "Ray", "Serial", "choose_executor"]
 
 
 def choose_executor(executor: str | Executor, workers: int | None = None) -> Executor:
@@ -24,11 +26,14 @@ def choose_executor(executor: str | Executor, workers: int | None = None) -> Exe
                 f"run: workers={workers} beside {executor!r}; give it to the executor itself"
             )
         return executor
-    known: dict[str, Callable[[], Executor]] = {"serial": Serial, "joblib": lambda: Joblib(workers)}
+    known: dict[str, Callable[[], Executor]] = {
+        "serial": Serial,
+        "local": lambda: Local(workers),
+        "joblib": lambda: Joblib(workers),
+        "ray": lambda: Ray(workers=workers),
+    }
     if executor not in known:
         raise ConfigurationError(f"run: {executor!r} is no executor {suggest(str(executor), known)}")
     if executor == "serial" and workers not in (None, 1):
-        raise ConfigurationError(
-            f"run: executor='serial' has one worker, got workers={workers}; use 'joblib'"
-        )
+        raise ConfigurationError(f"run: executor='serial' has one worker, got workers={workers}; use 'local'")
     return known[executor]()

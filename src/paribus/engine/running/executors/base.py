@@ -1,42 +1,64 @@
-"""What every executor is: something that takes tasks from a board and brings outcomes back."""
+"""What every executor is: something that starts agents, and moves messages between them and the driver."""
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 
-from paribus.engine.building.work import Outcome, Task, Work
-from paribus.engine.running.board import Board
-from paribus.engine.showing.standing import Tell
+from paribus.engine.building.work import Work
+from paribus.engine.running.messages import Event, Lease, Tell
 from paribus.engine.training.journal import Journal
-from paribus.engine.training.segment import Progress, train
-from paribus.engine.training.state import State
 
 
 class Executor(ABC):
-    """Trains tasks somewhere. Where it does so never changes a bit of the results."""
+    """Says where segments are trained. Where it is never changes a bit of the results."""
 
     @abstractmethod
-    def execute(self, board: Board, work: Work, tell: Tell) -> None:
-        """Take tasks until there are none, train them, and settle each with its outcome.
+    def connect(self, work: Work, journal: Journal, tell: Tell) -> AbstractContextManager[Backend]:
+        """Make ready to start agents; at the end of the block none is left at work.
 
         Args:
-            board: Where tasks come from, parents before children, and where outcomes go.
             work: What all tasks share.
-            tell: Called now and then with the key of a task, the step reached and the loss there.
+            journal: Puts states, where the agents are.
+            tell: Called within ``receive`` with what agents tell on the way: how far they are, and which
+                progress they saved; at once, and before the order is said to have ended.
 
         Raises:
-            ExecutionError: The executor itself cannot start or go on.
+            ExecutionError: The executor cannot start, or a part of the work cannot be sent to an agent.
         """
 
 
-def train_and_put(
-    task: Task, work: Work, state: State | None, journal: Journal, progress: Progress
-) -> tuple[State | None, Outcome]:
-    """Train a task and put its final state into the store: the part that runs where the worker is."""
-    saver = journal.saver(task)
-    inputs = {key: State.from_bytes(journal.store.get(digest)) for key, digest in task.inputs.items()}
-    end, outcome = train(task, work, state, progress, saver, inputs)
-    if outcome.status != "failed":  # the next run goes on from what was saved
-        outcome = dataclasses.replace(outcome, saved=saver.saved)
-    return end, journal.put(outcome, end)
+class Backend(ABC):
+    """Starts agents and moves messages, for one run. An agent is known by the number that it is given."""
+
+    @property
+    @abstractmethod
+    def workers(self) -> int:
+        """How many agents to keep."""
+
+    @property
+    @abstractmethod
+    def orders(self) -> int:
+        """How many orders an agent may have at a time, where they are short."""
+
+    @abstractmethod
+    def start(self, agent: int) -> None:
+        """Start an agent; it says that it is ready, or that it was lost, in an event."""
+
+    @abstractmethod
+    def assign(self, agent: int, lease: Lease) -> None:
+        """Send a lease to an agent, which may still be training another, and trains them in their order."""
+
+    @abstractmethod
+    def stop(self, agent: int) -> None:
+        """Kill an agent; no more events of it come."""
+
+    @abstractmethod
+    def receive(self, seconds: float) -> Sequence[Event]:
+        """Wait for events, at most so long; those of one agent are in the order in which they happened.
+
+        Raises:
+            StoreError: An agent could not read or write the store.
+            ExecutionError: The executor cannot go on.
+        """

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import final
 
-from paribus.engine.building.work import Task, Work
-from paribus.engine.running.board import Board
-from paribus.engine.running.executors.base import Executor, train_and_put
-from paribus.engine.showing.standing import Tell
-from paribus.engine.training.state import State
+from paribus.engine.building.work import Work
+from paribus.engine.running.agent import Agent
+from paribus.engine.running.executors.base import Backend, Executor
+from paribus.engine.running.messages import Ended, Event, Lease, Message, Ready, Tell
+from paribus.engine.training.journal import Journal
+
+_OVER = object()
 
 
 @final
@@ -18,23 +23,53 @@ from paribus.engine.training.state import State
 class Serial(Executor):
     """Train in this process; a fork starts from the state in memory."""
 
-    def execute(self, board: Board, work: Work, tell: Tell) -> None:
-        """Train every task, depth first."""
-        held: dict[str, tuple[State, int]] = {}
-        while (task := board.take()) is not None:
-            state = _starting_state(task, held, board)
-            end, outcome = train_and_put(task, work, state, board.journal, partial(tell, task.key))
-            if end is not None and board.children(task):
-                held[task.key] = end, board.children(task)
-            board.settle(task, outcome)
+    @contextmanager
+    def connect(self, work: Work, journal: Journal, tell: Tell) -> Iterator[Backend]:
+        """Make the one agent that there is."""
+        yield _InProcess(work, journal, tell)
 
 
-def _starting_state(task: Task, held: dict[str, tuple[State, int]], board: Board) -> State | None:
-    if task.parent is None:
-        return None
-    if task.parent not in held:
-        return State.from_bytes(board.journal.store.get(str(board.state_of(task))))
-    state, uses = held.pop(task.parent)
-    if uses > 1:
-        held[task.parent] = state, uses - 1
-    return state
+@final
+class _InProcess(Backend):
+    """One agent, which trains while its driver waits for events."""
+
+    workers = 1
+    orders = 1
+
+    def __init__(self, work: Work, journal: Journal, tell: Tell) -> None:
+        self._work = work
+        self._journal = journal
+        self._tell = tell
+        self._leases: deque[Lease] = deque()
+        self._going: Iterator[None] = iter(())
+        self._events: list[Event] = []
+
+    def start(self, agent: int) -> None:
+        """Make the agent."""
+        self._agent = Agent(agent, self._work, self._journal, self._sent)
+        self._events.append(Ready(agent))
+
+    def assign(self, agent: int, lease: Lease) -> None:
+        """Keep a lease for `receive`."""
+        self._leases.append(lease)
+
+    def stop(self, agent: int) -> None:
+        """Forget what it has not begun."""
+        self._leases.clear()
+        self._going = iter(())
+
+    def receive(self, seconds: float) -> Sequence[Event]:
+        """Train a lease; where there is none, let time pass."""
+        if not self._events and next(self._going, _OVER) is _OVER:
+            if self._leases:
+                self._going = self._agent.advance(self._leases.popleft())
+            else:
+                time.sleep(seconds)
+        events, self._events = self._events, []
+        return events
+
+    def _sent(self, message: Ended | Message) -> None:
+        if isinstance(message, Ended):
+            self._events.append(message)
+        else:
+            self._tell(message)

@@ -1,0 +1,161 @@
+"""What an agent does in a process of its own: it knocks at its driver's door, and trains what it is told."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import pickle
+import queue
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, final
+
+from paribus.engine.running.messages import Lease, Ready
+from paribus.errors import ExecutionError
+
+GONE = (EOFError, ConnectionResetError, BrokenPipeError)
+
+
+@final
+@dataclass(frozen=True)
+class Address:
+    """Where a door is, and the word without which nobody is let in."""
+
+    family: int
+    place: Any
+    word: bytes
+
+
+@final
+@dataclass(frozen=True)
+class Opening:
+    """Tells an agent which run it is to work for.
+
+    Attributes:
+        agent: The number that it has there.
+        path: The file that the work is read from.
+        journal: Puts states; pickled.
+        folder: The driver's working directory.
+        imports: Where the driver imports from.
+        environment: The driver's environment variables.
+    """
+
+    agent: int
+    path: str
+    journal: bytes
+    folder: str
+    imports: tuple[str, ...]
+    environment: dict[str, str]
+
+
+@final
+@dataclass(frozen=True)
+class Closing:
+    """Tells an agent that the run is over; it answers with the same, and waits for the next."""
+
+
+@final
+@dataclass(frozen=True)
+class Failed:
+    """An agent cannot go on, and the run is to end with this exception."""
+
+    error: Exception
+
+
+def main() -> None:
+    """Be an agent of the driver whose address, and the number that it gave, are in the command line."""
+    be_worker()
+    with suppress(OSError):
+        serve(knock(pickle.loads(bytes.fromhex(sys.argv[1])), int(sys.argv[2])))
+
+
+def be_worker() -> None:
+    """Let code that asks whether it runs in the main process find that it does not."""
+    multiprocessing.current_process().name = "paribus-agent"
+
+
+def knock(address: Address, number: int) -> Connection:
+    """Connect to a driver's door, and say who knocks."""
+    made = socket.socket(address.family)
+    made.connect(address.place)
+    connection = Connection(made.detach())
+    connection.send_bytes(address.word)
+    connection.send((number, os.getpid()))
+    return connection
+
+
+def serve(connection: Connection) -> None:
+    """Train what comes, until the driver says that it is enough; end at once when it is gone."""
+    inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, inbox), name="paribus-agent", daemon=True).start()
+    train: Callable[[Lease], object] | None = None
+    with _uninterrupted():
+        while (message := inbox.get()) is not None:
+            try:
+                if isinstance(message, Opening):
+                    train = _opened(message, connection)
+                elif isinstance(message, Closing):
+                    train = None
+                    connection.send(message)
+                elif train is not None:
+                    train(pickle.loads(message))
+            except Exception as error:
+                train = None
+                connection.send(Failed(_sendable(error)))
+
+
+def _listen(connection: Connection, inbox: queue.SimpleQueue[Any]) -> None:
+    """Pass messages on; where the driver is gone, nobody would commit what is being trained."""
+    try:
+        while (message := connection.recv()) is not None:
+            inbox.put(message)
+    except GONE:
+        os._exit(1)
+    inbox.put(None)
+
+
+def _opened(opening: Opening, connection: Connection) -> Callable[[Lease], object]:
+    """Read the work of a run, in the driver's surroundings."""
+    os.chdir(opening.folder)
+    sys.path[:] = opening.imports
+    os.environ.update(opening.environment)
+
+    import torch
+
+    torch.set_num_threads(1)  # where a task wants more, it sets them: idle ones slow all others down
+    with suppress(RuntimeError):  # it was set before
+        torch.set_num_interop_threads(1)
+
+    from paribus.engine.running.agent import Agent
+    from paribus.engine.running.executors.shipping import receive
+
+    agent = Agent(opening.agent, receive(opening.path), pickle.loads(opening.journal), connection.send)
+    connection.send(Ready(opening.agent))
+    return agent.train
+
+
+def _sendable(error: Exception) -> Exception:
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return ExecutionError(f"{type(error).__name__}: {error}")
+    return error
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Leave Ctrl-C, which reaches all processes of a terminal, to the driver."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,210 @@
+"""Agents on a Ray that was started here: warm between runs, killed, and short of what they need."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from ray_cases import DRIVER, Deadly, in_agent
+from torch import nn
+
+from learning_cases import FailsFrom, experiment, forked, run, states
+from paribus.engine.running.executors import Ray, choose_executor
+from paribus.engine.running.executors import ray as ray_executor
+from paribus.engine.running.executors.ray import reaches
+from paribus.errors import ConfigurationError, ExecutionError
+from paribus.interventions import InitWeights
+from paribus.models import MLP
+
+pytestmark = [
+    pytest.mark.xdist_group("ray"),
+    # Ray leaves open what ends with the process.
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DRIVER, str(os.getpid()))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+
+
+def test_the_bits_are_those_of_a_serial_run_and_agents_stay_warm(folder: Path, tmp_path: Path) -> None:
+    serial = experiment(tmp_path / "serial", forked())
+    run(serial)
+    seen = []
+    for number in range(2):
+        exp = experiment(folder / str(number), forked(), model=MLP(4, (8,), 3))
+        run(exp, "ray", workers=2)
+        assert states(exp) == states(serial)
+        seen.append(_actors())
+    assert len(seen[1]) == 2
+    assert seen[0] == seen[1]
+
+
+def test_a_killed_agent_costs_its_lease(folder: Path, tmp_path: Path) -> None:
+    flag = tmp_path / "flag"
+    flag.touch()
+    seeds = InitWeights.make_variations(seed=range(6))
+    exp = experiment(folder, seeds, model=Deadly(str(flag)))
+    assert not run(exp, Ray(workers=2)).failed
+    assert not flag.exists()
+    serial = experiment(tmp_path / "serial", seeds, model=Deadly(str(flag)))
+    run(serial)
+    assert states(exp) == states(serial)
+
+
+def test_a_failure_of_the_users_code_is_not_tried_again(folder: Path) -> None:
+    exp = experiment(folder, InitWeights.make_variations(seed=range(6)), model=FailsFrom())
+    summary = run(exp, Ray(workers=2))
+    assert 0 < len(summary.failed) < len(exp)
+    assert all("this one cannot be trained" in error for _, error in summary.failed)
+    assert summary.steps_trained == 6 * (len(exp) - len(summary.failed))
+
+
+def test_a_lost_object_is_put_again(folder: Path) -> None:
+    exp = experiment(folder, InitWeights.make_variations(seed=range(2)))
+    run(exp, Ray(workers=2))
+    before = states(exp)
+    for record in list(exp.store.scan()):
+        exp.store.discard(record.key)
+    parcels = ray_executor._kept.parcels
+    parcels[exp.work] = replace(parcels[exp.work], token="lost", reference=owned_by_the_dead())
+    run(exp, Ray(workers=2))
+    assert states(exp) == before
+
+
+def owned_by_the_dead() -> Any:
+    """Return a reference to an object that went with its owner."""
+    import ray
+
+    class Owner:
+        def lend(self) -> Any:
+            return [ray.remote(num_cpus=0)(lambda: threading.Event().wait()).remote()]  # never there
+
+    owner = ray.remote(num_cpus=0)(Owner).remote()
+    (reference,) = ray.get(owner.lend.remote())
+    ray.kill(owner)
+    return reference
+
+
+def test_agents_see_the_variables_and_the_folder_of_the_driver(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PARIBUS_TEST_SEEN", "this")
+    exp = experiment(folder, objective=telling)
+    run(exp, Ray(workers=1))
+    assert (tmp_path / "seen").read_text() == "this"
+
+
+def telling(model: nn.Module, batch: Any) -> torch.Tensor:
+    if in_agent():
+        Path("seen").write_text(os.environ["PARIBUS_TEST_SEEN"])
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+@pytest.mark.parametrize(
+    ("executor", "told"),
+    [
+        pytest.param(Ray(gpus=64), "asks for 1 CPU, 64 GPU, and no node has that: the nodes have", id="gpus"),
+        pytest.param(Ray(resources={"tpu": 1}), "asks for 1 CPU, 1 tpu, and no node has that", id="resource"),
+        pytest.param(Ray(workers=1, cpus=0.5, gpus=0.5), "no node has that: .* 0 GPU", id="fraction"),
+    ],
+)
+@pytest.mark.skipif(torch.cuda.is_available(), reason="told on a machine without a GPU")
+def test_what_no_node_has_is_told_before_anything_starts(folder: Path, executor: Ray, told: str) -> None:
+    exp = experiment(folder)
+    with pytest.raises(ExecutionError, match=told):
+        run(exp, executor)
+    assert exp.results()["status"].to_list() == ["missing"]
+
+
+def test_an_address_where_nobody_answers_is_told_and_takes_the_place_of_none(folder: Path) -> None:
+    import ray
+
+    run(experiment(folder), Ray(workers=1))
+    assert ray.is_initialized()
+    with pytest.raises(ExecutionError, match=r"no cluster can be reached at address='127.0.0.1:1'"):
+        run(experiment(folder, steps=7), Ray(address="127.0.0.1:1"))
+
+
+# --- without any Ray ------------------------------------------------------------------------------------
+
+
+def test_ray_not_installed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ExecutionError, match=r"Ray: it is not installed; pip install 'paribus\[ray\]'"):
+        run(experiment(folder), "ray")
+
+
+def test_what_cannot_be_shipped_is_named_with_its_path(folder: Path) -> None:
+    exp = experiment(folder, model=nn.Sequential(nn.Linear(4, 3), Held()))
+    with pytest.raises(ExecutionError, match=r"model\.1: it cannot be sent to another process \(held\)"):
+        run(exp, "ray")
+    assert exp.results()["status"].to_list() == ["missing"]
+
+
+class Held(nn.Identity):
+    """A layer that stays in its process."""
+
+    def __reduce__(self) -> Any:
+        raise TypeError("held")
+
+    def __deepcopy__(self, memo: Any) -> nn.Module:
+        return Held()
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("nonsense", r"address='nonsense'; expected 'host:port', or 'auto'"),
+        ("ray://127.0.0.1:10001", "is one of the Ray Client"),
+        ("no.such.host.invalid:6379", "no cluster can be reached at address='no.such.host.invalid:6379'"),
+    ],
+    ids=["form", "client", "host"],
+)
+def test_an_address_that_cannot_be_reached_is_told(folder: Path, address: str, told: str) -> None:
+    with pytest.raises(ExecutionError, match=told):
+        run(experiment(folder), Ray(address=address))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"workers": 0}, "Ray: workers=0; expected at least 1"),
+        ({"gpus": 1.5}, "Ray: gpus=1.5; expected a fraction of 1 or a whole number"),
+        ({"cpus": -1}, "Ray: cpus=-1; expected"),
+        ({"py_modules": ["nowhere"]}, "Ray: py_modules has 'nowhere', which is no folder"),
+    ],
+    ids=["workers", "gpus", "cpus", "py_modules"],
+)
+def test_options_that_cannot_be_are_told(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        Ray(**options)
+
+
+def test_workers_are_given_by_name_too() -> None:
+    assert choose_executor("ray", 3) == Ray(workers=3)
+
+
+def test_a_node_says_why_it_does_not_reach_the_store(tmp_path: Path) -> None:
+    probe = tmp_path / "probe"
+    assert reaches(str(probe))[0] == f"No such file or directory: {tmp_path}"
+    probe.write_text("driver")
+    refused, written = reaches(str(probe))
+    assert not refused
+    assert (tmp_path / written).exists()
+
+
+def _actors() -> set[str]:
+    from ray._private.state import actors
+
+    return {actor["ActorID"] for actor in actors().values() if actor["State"] == "ALIVE"}
