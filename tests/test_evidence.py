@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -106,7 +107,7 @@ def test_learners_of_unlike_environments_are_told(study: Experiment) -> None:
     plan, records = study._session.plan()
     assert len(set(environments(plan, records))) == 1
     other = {
-        key: record.__class__(**{**vars(record), "environment": dict(record.environment) | {"torch": "1.0"}})
+        key: replace(record, environment=dict(record.environment) | {"torch": "1.0"})
         for key, record in list(records.items())[: len(records) // 2]
     }
     found = environments(plan, {**records, **other})

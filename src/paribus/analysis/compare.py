@@ -50,12 +50,12 @@ def compare(
         One row per condition: `factor`, `reference`, the treatment columns, and
 
         - `n`, `of`: blocks with a difference, and in all; `pairs`, `pairs_of`: the same for pairs;
-        - `diverged`, `failed`, `missing`: treated learners that ended so;
+        - `diverged`, `failed`, `missing`, `pruned`: treated learners that ended so;
         - `mean`, `sd`: of the treated learners that ended well; `control_mean`: of their controls;
         - `difference`, `low`, `high`: mean paired difference and its t interval; `relative`: as a share of
           the control's mean; `difference_sd`: sd of the blocks' differences;
         - `d_z`: the difference over its sd, Hedges-corrected; `p_better`: the share of pairs in which the
-          treated learner is better, ties half, diverged and failed learners worst;
+          treated learner is better, ties half, diverged, failed and pruned learners worst;
         - `p_t`, `p_sign_flip`: two-sided, paired; `p_holm`: `p_t` (`p_sign_flip` where the differences have
           no spread) adjusted over the table; `p_equivalent`:
           two one-sided tests, adjusted, if a margin is given;
@@ -142,8 +142,8 @@ def effect_notes(frame: pl.DataFrame, pairs: pl.DataFrame, margin: float | None)
     lost = int((frame["pairs_of"] - frame["pairs"]).sum())
     if lost:
         notes.append(
-            f"{lost} of {frame['pairs_of'].sum()} pairs have no difference (diverged, failed, missing, or "
-            "without a control); who diverged or failed counts as worse in P(better)."
+            f"{lost} of {frame['pairs_of'].sum()} pairs have no difference (diverged, failed, pruned, "
+            "missing, or without a control); who diverged, failed or was pruned counts as worse in P(better)."
         )
     if frame.height > 1:
         notes.append(f"Verdicts use p values adjusted for {frame.height} comparisons (Holm).")

@@ -13,7 +13,7 @@ import polars as pl
 from paribus.analysis import inference
 from paribus.analysis.inference import Array, Better, Sample
 
-_RANKED = frozenset({"done", "diverged", "failed"})
+_RANKED = frozenset({"done", "pruned", "diverged", "failed"})
 
 
 def effects_of(
@@ -48,6 +48,7 @@ class _Effect:
     diverged: int
     failed: int
     missing: int
+    pruned: int
     mean: float | None
     sd: float | None
     control_mean: float | None
@@ -90,6 +91,7 @@ def _effect(group: Mapping[str, Any], better: Better, margin: float | None, conf
         diverged=outcomes.count("diverged"),
         failed=outcomes.count("failed"),
         missing=outcomes.count("missing"),
+        pruned=outcomes.count("pruned"),
         mean=_known(ended.mean),
         sd=_known(ended.sd),
         control_mean=_known(controls.mean),
@@ -138,7 +140,7 @@ def block_means(values: Array, blocks: Array) -> Array:
 def _p_better(
     treated: Array, outcomes: Sequence[str], control: Array, controls: Sequence[str | None], better: Better
 ) -> float | None:
-    """Return the share of pairs won, ties half; who diverged or failed loses to who ended well."""
+    """Return the share of pairs won, ties half; who did not come to the end loses to who did."""
     sign = 1.0 if better == "higher" else -1.0
     won = [
         (ours > theirs) + (ours == theirs) / 2
@@ -169,9 +171,8 @@ def _with_verdicts(frame: pl.DataFrame, better: Better, margin: float | None, al
 
 
 def _verdict(row: Mapping[str, Any], better: Better, margin: float | None, alpha: float, family: int) -> str:
-    lost = [
-        f"{row[kind]} of {row['pairs_of']} {kind}" for kind in ("diverged", "failed", "missing") if row[kind]
-    ]
+    kinds = ("diverged", "failed", "missing", "pruned")
+    lost = [f"{row[kind]} of {row['pairs_of']} {kind}" for kind in kinds if row[kind]]
     return "; ".join([_finding(row, better, margin, alpha, family), *lost])
 
 

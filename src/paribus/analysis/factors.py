@@ -92,9 +92,10 @@ def at_control(rows: pl.DataFrame, control: Mapping[str, object]) -> pl.Series:
 
 
 def outcome(metric: str) -> pl.Expr:
-    """Say how each learner ended as far as `metric` goes: "done", "diverged", "failed" or "missing".
+    """Say how each learner ended as far as `metric` goes.
 
-    A finished learner whose metric is NaN or infinite has diverged; one that never recorded it, is missing.
+    That is "done", "pruned", "diverged", "failed" or "missing". A finished learner whose metric is NaN or
+    infinite has diverged; one that never recorded it, is missing.
     """
     value = pl.col(metric)
     return (

@@ -12,6 +12,7 @@ from paribus.interventions.base import Intervention, TimedIntervention
 from paribus.interventions.batches import BlurInputs, PerturbInputs, ShuffleTargets, TransformBatch
 from paribus.interventions.data import FlipLabels, ImbalanceClasses, SubsetSamples
 from paribus.interventions.designs import Design, Product, Union, Variations
+from paribus.interventions.dimensions import Categorical, Dimension, Float, Int
 from paribus.interventions.features import (
     AblateFeatures,
     Channels,
@@ -47,6 +48,7 @@ from paribus.interventions.optimizer import (
     SetParameterGroup,
     SetSchedule,
 )
+from paribus.interventions.options import SetOption
 from paribus.interventions.pruning import Mask, MaskWeights, PruneRounds, PruneWeights
 from paribus.interventions.sampling import SetBatchSize, SetSeeds
 from paribus.interventions.schedules import Constant, Cosine, LearningRateSchedule, StepDecay, Warmup
@@ -86,6 +88,7 @@ __all__ = [
     "BlurInputs",
     "BuffersIntervention",
     "Call",
+    "Categorical",
     "Channels",
     "ClampActivations",
     "Classes",
@@ -95,15 +98,18 @@ __all__ = [
     "Cosine",
     "DataIntervention",
     "Design",
+    "Dimension",
     "Drawn",
     "DropGradients",
     "FlipLabels",
+    "Float",
     "FreezeWeights",
     "GradientsIntervention",
     "HyperparameterIntervention",
     "ImbalanceClasses",
     "InitWeights",
     "InitWeightsIntervention",
+    "Int",
     "InterpolateWeights",
     "Intervention",
     "Key",
@@ -141,6 +147,7 @@ __all__ = [
     "SetHyperparameter",
     "SetModule",
     "SetOptimizer",
+    "SetOption",
     "SetParameterGroup",
     "SetSchedule",
     "SetSeeds",

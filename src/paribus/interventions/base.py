@@ -8,6 +8,7 @@ while its span lasts. To add one, subclass the class of a site (``sites.py``) an
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
@@ -16,12 +17,22 @@ from paribus import markup
 from paribus.errors import LevelError, suggest
 from paribus.interventions.checks import is_window
 from paribus.interventions.designs import Components, Design, Modified, Variations, as_levels, checked
+from paribus.interventions.dimensions import Dimension
 
 if TYPE_CHECKING:
     pass
 
 Reader = Callable[[Components, str], object]
 Edit = Callable[[Any], Any]
+
+
+@final
+class _Signature:
+    """The parameters of a class as ``__init__`` has them, although there is a ``__new__``."""
+
+    def __get__(self, instance: object, owner: type) -> inspect.Signature:
+        _, *parameters = inspect.signature(owner.__init__).parameters.values()  # type: ignore[misc]
+        return inspect.Signature(parameters)
 
 
 class Intervention(Design):
@@ -39,6 +50,16 @@ class Intervention(Design):
     windows: ClassVar[frozenset[str]] = frozenset({"when"})
     replicates: ClassVar[frozenset[str]] = frozenset({"seed"})
     stage: ClassVar[int] = 0
+    __signature__ = _Signature()
+
+    def __new__(cls, *arguments: object, **named: object) -> Self:
+        """Make an intervention; with a search dimension among the arguments, the variations that it spans."""
+        made = super().__new__(cls)
+        if not any(isinstance(value, Dimension) for value in (*arguments, *named.values())):
+            return made
+        given = inspect.signature(cls).bind(*arguments, **named)
+        levels = {**dict(zip(given.signature.parameters, given.args, strict=False)), **given.kwargs}
+        return cls.make_variations(**{n: (v,) for n, v in levels.items()})  # type: ignore[return-value,arg-type]
 
     @final
     def kinds(self) -> Iterator[type[Intervention]]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from paribus import markup
 from paribus.errors import LevelError
+from paribus.interventions.dimensions import Dimension
 
 if TYPE_CHECKING:
     from paribus.interventions.base import Intervention
@@ -103,14 +104,14 @@ class Variations(Design):
             LevelError: A level is NaN, or one that the intervention refuses.
         """
         cells: list[dict[str, object]] = [{}]
-        for name, axis in self.axes.items():
-            values = self._values(name, axis, components)
+        for name in self.axes:
+            values = self.values(name, components)
             cells = [cell | {name: value} for cell in cells for value in values]
         return (self.intervention(**cell) for cell in cells)
 
-    def _values(
-        self, name: str, axis: tuple[object, ...] | Modified, components: Components
-    ) -> tuple[object, ...]:
+    def values(self, name: str, components: Components) -> tuple[object, ...]:
+        """List the levels of one parameter."""
+        axis = self.axes[name]
         if not isinstance(axis, Modified):
             return axis
         reader = self.intervention.modifies.get(name) or self.intervention.modifies["*"]
@@ -152,5 +153,10 @@ def checked(name: str, parameter: str, values: Iterable[object]) -> tuple[object
         if isinstance(level, float) and math.isnan(level):
             raise LevelError(
                 f"{name}: a level of {parameter!r} is NaN; give a number, or leave the level out"
+            )
+        if isinstance(level, tuple | list) and any(isinstance(part, Dimension) for part in level):
+            raise LevelError(
+                f"{name}: {parameter!r} has a search dimension inside the value {level!r}; give whole "
+                "values, as in Categorical([(0.9, 0.99), (0.9, 0.999)])"
             )
     return levels

@@ -31,11 +31,13 @@ from paribus.interventions.sites import (
     TrainingIntervention,
 )
 
-FINGERPRINTED = ("model", "data", "objective", "code")
+_GIVEN = ("model", "data", "objective", "code")
+FINGERPRINTED = (*_GIVEN, "train")
+_OPAQUE = ("train", "options")
 _CHANGES = ("architecture", "preparation", "terms")
 WINDOWED = ("optimizer", "training", "seeds", "terms")
-_STATIC = (*FINGERPRINTED, *_CHANGES, "optimizer", "seeds", "training", "numerics")
-_SORTED = sorted(_STATIC)
+_STATIC = (*_GIVEN, *_CHANGES, "optimizer", "seeds", "training", "numerics")
+_SORTED = sorted((*_STATIC, *_OPAQUE))
 
 
 @final
@@ -116,7 +118,8 @@ class Configuration:
     Attributes:
         components: ``model``, ``data``, ``objective``, ``code`` (what the user declared besides); what
             interventions change of them, ``architecture``, ``preparation``, ``terms``; ``optimizer``,
-            ``seeds``, ``training``, ``numerics``, ``budget`` by name.
+            ``seeds``, ``training``, ``numerics``, ``budget`` by name; and, where the user's own
+            function trains, ``train`` and the ``options`` that it reads.
         timeline: The timed interventions, in the order in which they are applied.
     """
 
@@ -125,7 +128,8 @@ class Configuration:
 
     def fingerprints(self) -> dict[str, Fingerprint]:
         """Return the components that are fingerprints of the user's code and data, by name."""
-        values = {name: self.components[name].value for name in FINGERPRINTED}
+        names = (name for name in FINGERPRINTED if name in self.components)
+        values = {name: self.components[name].value for name in names}
         return {name: v.fingerprint if isinstance(v, Data) else v for name, v in values.items()}
 
     @property
@@ -171,6 +175,15 @@ class Configuration:
         return value
 
     @property
+    def is_opaque(self) -> bool:
+        """Whether the user's own function trains it: of its states, only the first and the last are seen."""
+        return "train" in self.components
+
+    def visible(self, steps: Iterable[int]) -> list[int]:
+        """Return those of some steps at which its state is seen, ascending."""
+        return sorted(step for step in steps if not self.is_opaque or step in (0, self.total))
+
+    @property
     def samples(self) -> int:
         """Training samples, as prepared."""
         data: Data = self.components["data"].value
@@ -208,7 +221,9 @@ class Configuration:
         """Digest of what all states of the trajectory have in common (16 bytes)."""
         parts = [self.components[name].digest for name in _STATIC]
         schedule = self.training.schedule
-        if schedule is not None and schedule.reads_total:
+        if self.is_opaque:
+            parts += [self.components[name].digest for name in _OPAQUE]
+        if self.is_opaque or (schedule is not None and schedule.reads_total):
             parts.append(self.total.to_bytes(8, "big"))
         return xxhash.xxh3_128_digest(b"".join(parts))
 
@@ -250,7 +265,8 @@ class Configuration:
     def manifest(self, step: int) -> str:
         """Write the restricted configuration as canonical JSON: what a hit is compared with."""
         events = [e for e in self.timeline if e.start < step]
-        components = ",".join([f'"{name}":{self.components[name].text}' for name in _SORTED])
+        named = [(name, self.components[name]) for name in _SORTED if name in self.components]
+        components = ",".join([f'"{name}":{component.text}' for name, component in named])
         timeline = [{"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events]
         return (
             f'{{"components":{{{components}}},"family":"{self.family.hex()}",'
@@ -367,8 +383,9 @@ def base_configuration(
     training: Training,
     numerics: Numerics,
     budget: Budget,
+    train: Fingerprint | None = None,
 ) -> Configuration:
-    """Assemble the configuration that interventions change."""
+    """Assemble the configuration that interventions change; `train` is of the user's own training."""
     values: Iterable[tuple[str, object]] = {
         "model": model,
         "objective": objective,
@@ -381,6 +398,7 @@ def base_configuration(
         "architecture": (),
         "preparation": (),
         "terms": {},
+        **({} if train is None else {"train": train, "options": {}}),
     }.items()
     components = {name: Component.of(value) for name, value in values}
     components["data"] = Component(data, data.fingerprint.digest)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import final
+from typing import Any, final
 
 from paribus.engine.learners.collection import collection_paused
 from paribus.engine.learners.configuration import Configuration
@@ -13,7 +13,8 @@ from paribus.engine.learners.resolver import Resolver
 from paribus.errors import LevelError
 from paribus.interventions.base import Intervention
 from paribus.interventions.checks import check_count
-from paribus.interventions.designs import Design, Modified, Product, Union, Variations
+from paribus.interventions.designs import Components, Design, Modified, Product, Union, Variations
+from paribus.interventions.dimensions import Dimension
 
 
 def one_at_a_time(*entries: Design) -> Design:
@@ -59,6 +60,69 @@ def pairs(*entries: Design) -> Design:
 
 
 @final
+@dataclass(frozen=True)
+class Opening:
+    """What a level is made from in a design with search dimensions.
+
+    Attributes:
+        variations: What it is a level of.
+        values: By parameter: a value; a dimension; or, where levels are computed from what they modify,
+            which of them it is.
+    """
+
+    variations: Variations
+    values: Mapping[str, object]
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether no configuration and no search changes it."""
+        return not any(isinstance(value, Dimension | Computed) for value in self.values.values())
+
+    def made(
+        self, components: Components, chosen: Mapping[str, object], *, leave_out: bool = False
+    ) -> Intervention:
+        """Make the intervention.
+
+        Args:
+            components: The configuration that is modified.
+            chosen: Values of dimensions, by parameter.
+            leave_out: Whether parameters that are dimensions without a value are left out.
+        """
+        values: dict[str, Any] = {}
+        for name, value in self.values.items():
+            if isinstance(value, Dimension):
+                if name in chosen or not leave_out:
+                    values[name] = chosen[name]
+            elif isinstance(value, Computed):
+                values[name] = value.of(self.variations, name, components)
+            else:
+                values[name] = value
+        return self.variations.intervention(**values)
+
+
+@final
+@dataclass(frozen=True)
+class Computed:
+    """One of the levels that a callable computes from the value that it modifies.
+
+    Attributes:
+        place: Which of them.
+    """
+
+    place: int
+
+    def of(self, variations: Variations, name: str, components: Components) -> object:
+        """Compute it for a configuration."""
+        levels = variations.values(name, components)
+        if self.place >= len(levels):
+            raise LevelError(
+                f"{variations.intervention.__name__}: the callable level of {name!r} gives {len(levels)} "
+                "levels for one value of a search dimension and more for another; give always as many"
+            )
+        return levels[self.place]
+
+
+@final
 @dataclass(frozen=True, slots=True)
 class Level:
     """One factor's level in a cell.
@@ -68,21 +132,30 @@ class Level:
         intervention: The change.
         given: Names of the parameters that the user wrote.
         control: Whether the user declared it the control.
+        opening: How it is made with values in place of its search dimensions; ``None``: it has none.
     """
 
     factor: str
     intervention: Intervention
     given: tuple[str, ...]
     control: bool
+    opening: Opening | None = None
 
 
 @final
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One combination of levels and the canonical configuration it resolves to."""
+    """One combination of levels and the canonical configuration it resolves to.
+
+    Attributes:
+        levels: One of each factor.
+        configuration: What they make of the base.
+        adaptive: Whether a sampler chose among them that had seen results.
+    """
 
     levels: tuple[Level, ...]
     configuration: Configuration
+    adaptive: bool = False
 
     @property
     def control(self) -> bool:
@@ -114,13 +187,15 @@ def read(entries: Design | Iterable[Design]) -> Product:
 def expand(design: Product, base: Configuration, resolver: Resolver) -> list[Cell]:
     """Resolve every cell of a design under a base configuration, in the order in which it is written.
 
+    Search dimensions stand at their middles, in levels that can be made again: see `Opening`.
+
     Raises:
         LevelError: A level does not fit the configuration, or a factor has two controls.
     """
     kinds = list(design.kinds())
     named = _named if len(set(kinds)) < len(kinds) else tuple
     with collection_paused():
-        rows = _Expansion(resolver).rows(design, ((), base))
+        rows = _Expansion(resolver, has_dimensions(design)).rows(design, ((), base))
         cells = [Cell(named(levels), resolver.canonical(configuration)) for levels, configuration in rows]
         _check_controls(cells)
     return cells
@@ -132,8 +207,9 @@ _Row = tuple[tuple[Level, ...], Configuration]
 class _Expansion:
     """Walks a design; the levels of one set of variations are made once for each value that they modify."""
 
-    def __init__(self, resolver: Resolver) -> None:
+    def __init__(self, resolver: Resolver, is_open: bool) -> None:
         self._resolver = resolver
+        self._open = is_open
         self._levels: dict[tuple[object, ...], list[Level]] = {}
 
     def rows(self, design: Design, row: _Row) -> list[_Row]:
@@ -180,9 +256,48 @@ class _Expansion:
             values = {name: component.value for name, component in configuration.components.items()}
             name, given = variations.intervention.__name__, tuple(variations.axes)
             self._levels[memo] = [
-                Level(name, made, given, variations.control) for made in variations.levels(values)
+                Level(name, made, given, variations.control, opening)
+                for made, opening in self._made(variations, values)
             ]
         return self._levels[memo]
+
+    def _made(
+        self, variations: Variations, components: Components
+    ) -> Iterator[tuple[Intervention, Opening | None]]:
+        """Make the interventions; in an open design with what is needed to make them again."""
+        if not self._open:
+            yield from ((made, None) for made in variations.levels(components))
+            return
+        for values in openings(variations, components):
+            opening = Opening(variations, values)
+            middle = {name: v.at(0.5) for name, v in values.items() if isinstance(v, Dimension)}
+            yield opening.made(components, middle), None if opening.is_constant else opening
+
+
+def has_dimensions(design: Design) -> bool:
+    """Tell whether a search dimension stands anywhere in a design."""
+    match design:
+        case Union(parts) | Product(parts):
+            return any(map(has_dimensions, parts))
+        case Variations():
+            return any(isinstance(v, Dimension) for axis in _listed(design) for v in axis)
+        case _:
+            return False
+
+
+def _listed(variations: Variations) -> list[tuple[object, ...]]:
+    return [axis for axis in variations.axes.values() if not isinstance(axis, Modified)]
+
+
+def openings(variations: Variations, components: Components) -> list[dict[str, object]]:
+    """List what each level of some variations is made from, computed levels by their place."""
+    cells: list[dict[str, object]] = [{}]
+    for name, axis in variations.axes.items():
+        values: Sequence[object] = variations.values(name, components)
+        if isinstance(axis, Modified):
+            values = [Computed(place) for place in range(len(values))]
+        cells = [cell | {name: value} for cell in cells for value in values]
+    return cells
 
 
 def _reordered(levels: tuple[Level, ...], factors: Sequence[Design]) -> tuple[Level, ...]:
@@ -197,9 +312,7 @@ def _named(levels: tuple[Level, ...]) -> tuple[Level, ...]:
         return levels
     counts = {index: names[: index + 1].count(name) for index, name in enumerate(names)}
     return tuple(
-        level
-        if counts[index] == 1
-        else Level(f"{level.factor}_{counts[index]}", level.intervention, level.given, level.control)
+        level if counts[index] == 1 else replace(level, factor=f"{level.factor}_{counts[index]}")
         for index, level in enumerate(levels)
     )
 

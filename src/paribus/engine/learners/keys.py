@@ -51,6 +51,14 @@ def trunk_of(record: Record) -> str | None:
     return earlier_key(json.loads(record.manifest), body["start"])
 
 
+def past_of(record: Record) -> list[str]:
+    """Return the keys of the states that a record grew from: its trunk, and what it reads of others."""
+    body: Any = record.body
+    reads = body.get("reads", []) if record.kind == "segment" else []
+    trunk = trunk_of(record)
+    return [*([] if trunk is None else [trunk]), *reads]
+
+
 def _cut(event: bytes, step: int) -> bytes:
     return event_bytes(event[:_DIGEST], _mark(event, 0), min(_mark(event, 1), max(step, 0)))
 

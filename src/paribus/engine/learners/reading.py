@@ -46,14 +46,21 @@ def read_training(batch_size: object, schedule: object) -> Training:
     return Training(batch_size, as_schedule(schedule))
 
 
+def check_any(cells: Sequence[Cell]) -> None:
+    """Refuse a grid without a cell.
+
+    Raises:
+        LevelError: There is none.
+    """
+    if not cells:
+        raise LevelError("interventions: the grid is empty; give at least one level to each intervention")
+
+
 def distinct(cells: Sequence[Cell]) -> list[Cell]:
     """Keep one cell per learner; where one of equal cells is a control, that one.
 
     Learners that differ only in what begins after their last step stay apart, and share their whole run: how
     many learners a grid has does not depend on how long they are trained.
-
-    Raises:
-        LevelError: There is no cell.
     """
     kept: dict[object, Cell] = {}
     with collection_paused():
@@ -62,8 +69,6 @@ def distinct(cells: Sequence[Cell]) -> list[Cell]:
             key = (cell.configuration.key(), *late)
             if key not in kept or (cell.control and not kept[key].control):
                 kept[key] = cell
-    if not kept:
-        raise LevelError("interventions: the grid is empty; give at least one level to each intervention")
     return list(kept.values())
 
 

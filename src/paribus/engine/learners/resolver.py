@@ -48,6 +48,11 @@ class Resolver:
             return Configuration(configuration.components, (*configuration.timeline, prepared.event))
         components = dict(configuration.components)
         for name, edit in prepared.edits:
+            if name not in components:
+                raise LevelError(
+                    f"{type(intervention).__name__}: the engine trains, and reads no {name}; give the "
+                    "function that does, Experiment(train=…)"
+                )
             old = components[name]
             memo = (id(intervention), name, old.digest)
             new = self._edited.get(memo)

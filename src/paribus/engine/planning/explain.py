@@ -70,16 +70,17 @@ def explain(
 
 
 def _distance(wanted: Any, other: Any) -> tuple[int, int, int]:
+    own, found = wanted["components"], other["components"]
     components = sum(
-        other["components"].get(name, {}).get("digest") != part["digest"]
-        for name, part in wanted["components"].items()
+        found.get(name, {}).get("digest") != own.get(name, {}).get("digest") for name in own | found
     )
     mine, theirs = ({event["bytes"] for event in document["timeline"]} for document in (wanted, other))
     return components + len(mine ^ theirs), components, abs(wanted["step"] - other["step"])
 
 
 def _differences(old: Any, new: Any, old_parts: Parts, new_parts: Parts) -> list[str]:
-    sentences = []
+    gone = "train" in old["components"] and "train" not in new["components"]
+    sentences = ["code: without train="] if gone else []
     for name, part in new["components"].items():
         before = old["components"].get(name)
         if before is not None and before["digest"] == part["digest"]:

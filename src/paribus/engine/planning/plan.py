@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from itertools import repeat
 from typing import Literal, final
 
 from paribus import markup
@@ -29,6 +30,20 @@ Decision = Literal["cached", "resumable", "to run"]
 
 @final
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """A step behind which a learner goes no further now.
+
+    Attributes:
+        step: Optimizer steps taken; 0: it does not begin.
+        pruned: Whether that is for good: a pruner stopped it; else it waits for others.
+    """
+
+    step: int
+    pruned: bool
+
+
+@final
+@dataclass(frozen=True, slots=True)
 class Planned:
     """One learner in the plan.
 
@@ -37,7 +52,8 @@ class Planned:
         path: Indices of its segments, the first step first.
         decision: Whether it is cached, goes on from a stored state, or runs from the start.
         reason: Why, for people.
-        steps: Length of its run.
+        steps: Length of its run, as far as it goes.
+        stop: Where it stops before its end; ``None``: nowhere.
     """
 
     key: str
@@ -45,6 +61,7 @@ class Planned:
     decision: Decision
     reason: str
     steps: int
+    stop: Stop | None = None
 
 
 @final
@@ -65,6 +82,7 @@ class Plan:
         pairs: How many values of pair metrics are to be computed once both learners exist.
         pair_replays: How many states must be replayed for them.
         to_replay: Those of the segments to run that were trained before.
+        notes: What else is to be told, such as how many trials of a search are still open.
     """
 
     learners: tuple[Planned, ...]
@@ -78,6 +96,7 @@ class Plan:
     pairs: int = 0
     pair_replays: int = 0
     to_replay: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def cached(self) -> int:
@@ -159,12 +178,15 @@ class Plan:
             lines.append(
                 f"  {len(self.read)} × a segment of no learner, whose state others read: {steps:,} steps"
             )
+        stopped = Counter(planned.stop.pruned for planned in self.learners if planned.stop is not None)
+        lines += [f"  {stopped[True]} × pruned"] if stopped[True] else []
+        lines += [f"  {stopped[False]} × stops at a check of the pruner for now"] if stopped[False] else []
         if self.late:
             lines.append(f"  {self.late} × an intervention begins after the last step and never happens")
         if self.pairs:
             replays = f", {self.pair_replays:,} of which are replayed" if self.pair_replays else ""
             lines.append(f"  {self.pairs} × a metric of two learners, computed from their states{replays}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *(f"  {note}" for note in self.notes)])
 
     __repr__ = __str__
 
@@ -181,6 +203,7 @@ def make_plan(
     *,
     checkpoints: Schedule | None = None,
     controls: int = 0,
+    stops: Mapping[str, Stop] | None = None,
 ) -> Plan:
     """Plan an experiment.
 
@@ -190,9 +213,14 @@ def make_plan(
         known: What the store holds of their trajectories.
         checkpoints: Steps at which states are kept besides forks, window edges and ends.
         controls: How many learners are declared controls.
+        stops: Where learners stop before their end, by key.
     """
     read = read_states(configurations)
+    limits = [(stops or {}).get(each.key()) for each in configurations] if stops else None
     edges = _edges(configurations, known, checkpoints)
+    if limits:
+        pairs = zip(edges, limits, strict=True)
+        edges = [own if limit is None else _until(limit.step, own) for own, limit in pairs]
     past = _edges([each.configuration for each in read], known, None)
     segments, paths = grow(
         [*configurations, *(each.configuration for each in read)],
@@ -217,9 +245,12 @@ def make_plan(
             path,
             _decision(need, path, to_run),
             need.reason,
-            configuration.total,
+            segments[path[-1]].stop if path else 0,
+            limit,
         )
-        for configuration, path, need in zip(configurations, paths, needs, strict=True)
+        for configuration, path, need, limit in zip(
+            configurations, paths, needs, limits or repeat(None, len(paths)), strict=True
+        )
     )
     late = sum(bool(configuration.timeline and configuration.late) for configuration in configurations)
     return Plan(
@@ -275,7 +306,7 @@ def _due(
             marks += (configuration.course,)
         if marks not in known:
             horizon = horizon_of(configuration)
-            known[marks] = {metric.name: sorted(metric.schedule.steps(horizon)) for metric in metrics}
+            known[marks] = {m.name: configuration.visible(m.schedule.steps(horizon)) for m in metrics}
         due.append(known[marks])
     return due
 
@@ -330,9 +361,9 @@ class _Look:
         self, configuration: Configuration, path: Sequence[Segment], due: Mapping[str, Sequence[int]]
     ) -> _Need:
         """Find what is missing along a path."""
-        if not self._known:
+        if not path or not self._known:
             return _new(len(path))
-        family, total = configuration.family, configuration.total
+        family, total = configuration.family, path[-1].stop
         entries = [self._known.stored(segment.key, family, segment.stop) for segment in path]
         done = all(entry is not None and entry.status == "done" for entry in entries)
         if done and not self._missing(configuration, total, due, entries):

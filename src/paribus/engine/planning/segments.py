@@ -49,21 +49,23 @@ def grow(
 
     Args:
         configurations: One per learner, then those of states that learners read.
-        edges: For each the steps, ascending, at which its segments must end; ``[0]``: its initial state.
+        edges: For each the steps, ascending, at which its segments must end; ``[0]``: its initial state, and
+            for a learner: nothing.
         learners: How many of them are learners; ``None``: all.
 
     Returns:
         The segments, parents before children, and each learner's path of indices into them.
     """
     count = len(configurations) if learners is None else learners
-    segments = [_start(c) for c, own in zip(configurations, edges, strict=True) if own[-1] == 0]
+    read = zip(configurations[count:], edges[count:], strict=True)
+    segments = [_start(configuration) for configuration, own in read if own[-1] == 0]
     paths: list[list[int]] = [[] for _ in configurations]
     roots: dict[object, list[int]] = {}
     for index, configuration in enumerate(configurations):
         if edges[index][-1] > 0:
             past = (configuration.family, *_signature(configuration, -1))
             roots.setdefault(past, []).append(index)
-    pending: list[tuple[list[int], int, int | None]] = [(members, 0, None) for members in roots.values()]
+    pending: list[tuple[list[int], int, int | None]] = [(each, 0, None) for each in reversed(roots.values())]
     while pending:
         members, start, parent = pending.pop()
         for group in _parted(configurations, members, start):

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
+import numpy as np
 import polars as pl
 import polars.selectors as cs
 
 from paribus.engine.learners.configuration import Configuration, describe
 from paribus.engine.learners.designs import Cell, Level
 from paribus.engine.planning.known import Known
-from paribus.engine.planning.plan import Plan
+from paribus.engine.planning.plan import Plan, Stop
 from paribus.interventions.schedules import LearningRateSchedule
 
 _WINDOW = 2
@@ -25,15 +26,17 @@ class History:
 
     Attributes:
         key: Its key.
-        status: ``done``, ``diverged``, ``failed`` or ``missing``.
+        status: ``done``, ``pruned``, ``diverged``, ``failed`` or ``missing``.
         error: The exception's last line, where it failed.
         traceback: The whole traceback, where it failed.
+        step: The step at which it was pruned.
     """
 
     key: str
     status: str
     error: str = ""
     traceback: str = ""
+    step: int | None = None
 
 
 def histories(cells: Sequence[Cell], plan: Plan, known: Known) -> list[History]:
@@ -44,15 +47,19 @@ def histories(cells: Sequence[Cell], plan: Plan, known: Known) -> list[History]:
         plan: Their paths.
         known: What the store holds of their trajectories.
     """
+    paths = ([plan.segments[place].key for place in learner.path] for learner in plan.learners)
+    stops = (learner.stop for learner in plan.learners)
     return [
-        _history([plan.segments[place].key for place in learner.path], cell.configuration, known)
-        for cell, learner in zip(cells, plan.learners, strict=True)
+        _history(path, cell.configuration, known, stop)
+        for cell, path, stop in zip(cells, paths, stops, strict=True)
     ]
 
 
-def _history(path: Sequence[str], configuration: Configuration, known: Known) -> History:
+def _history(path: Sequence[str], configuration: Configuration, known: Known, stop: Stop | None) -> History:
     """Tell how a learner ended, from the records on its path and the one that knows its last state."""
-    key = path[-1]
+    key = configuration.key()
+    if stop is not None and stop.pruned:
+        return History(key, "pruned", step=stop.step)
     last = known.record(key, configuration.family, configuration.total)
     told: Any = None if last is None else last.body
     if last is not None and last.status == "done":
@@ -70,22 +77,44 @@ def _history(path: Sequence[str], configuration: Configuration, known: Known) ->
 
 def results_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.DataFrame) -> pl.DataFrame:
     """Make one row per learner: its status, its levels, and the scalar metrics at its last step."""
-    ends = _learner_frame(cells, known).with_columns(step=_each(cells, "total"))
-    scalars = recorded.select("learner", "step", cs.float())
+    totals = _each(cells, "total")
+    ends = learner_frame(cells, known).with_columns(step=totals)
+    last = recorded["step"] == totals.gather(recorded["learner"])
+    scalars = recorded.select("learner", "step", cs.float()).filter(last)
     joined = ends.join(scalars, on=["learner", "step"], how="left", maintain_order="left")
     return joined.drop("step")
 
 
 def tidy_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.DataFrame) -> pl.DataFrame:
     """Make one row per learner and recorded step; a metric is null at steps where it was not recorded."""
+    return beside(learner_frame(cells, known), timed_rows(cells, recorded))
+
+
+def timed_rows(cells: Sequence[Cell], recorded: pl.DataFrame) -> pl.DataFrame:
+    """Add epochs to what was recorded, by learner and step."""
     # numpy divides; polars would multiply by the reciprocal, and be off in the last bit.
     learners, steps = recorded["learner"].to_numpy(), recorded["step"].to_numpy()
     epochs = steps / _each(cells, "steps_per_epoch").to_numpy()[learners]
     for index, course in ((i, c.configuration.course) for i, c in enumerate(cells) if c.configuration.varies):
         own = learners == index
         epochs[own] = [course.epoch(step) for step in steps[own].tolist()]
-    timed = recorded.clone().insert_column(2, pl.Series("epoch", epochs, dtype=pl.Float64))
-    return _learner_frame(cells, known).join(timed, on="learner", how="left", maintain_order="left_right")
+    return recorded.clone().insert_column(2, pl.Series("epoch", epochs, dtype=pl.Float64))
+
+
+def beside(ends: pl.DataFrame, timed: pl.DataFrame) -> pl.DataFrame:
+    """Put each learner's levels beside its rows, in the order of learners; one without rows has a null one.
+
+    A join would do the same, at ten times the cost.
+    """
+    learners = timed["learner"].to_numpy()
+    counts = np.bincount(learners, minlength=ends.height)
+    own = timed.drop("learner")
+    if not counts.all():
+        rows = np.repeat(np.arange(ends.height), np.maximum(counts, 1))
+        there = counts[rows] > 0
+        places = pl.select(pl.when(pl.Series(there)).then(pl.Series(np.cumsum(there) - 1))).to_series()
+        return ends[rows].hstack(own.select(pl.all().gather(places)))
+    return ends[learners].hstack(own)
 
 
 def with_pairs(recorded: pl.DataFrame, rows: Mapping[int, Mapping[int, Mapping[str, Any]]]) -> pl.DataFrame:
@@ -93,16 +122,23 @@ def with_pairs(recorded: pl.DataFrame, rows: Mapping[int, Mapping[int, Mapping[s
     flat = [(learner, step, row) for learner, steps in rows.items() for step, row in steps.items()]
     if not flat:
         return recorded
-    names = dict.fromkeys(name for _, _, row in flat for name in row)
+    columns = pair_columns(rows)
     pairs = pl.DataFrame(
         {
             "learner": pl.Series([learner for learner, _, _ in flat], dtype=pl.Int64),
             "step": pl.Series([step for _, step, _ in flat], dtype=pl.Int64),
-            **{name: _metric_column([row.get(name) for _, _, row in flat]) for name in names},
+            **columns,
         }
     )
-    both = recorded.drop(name for name in names if name in recorded.columns)
+    both = recorded.drop(name for name in columns if name in recorded.columns)
     return both.join(pairs, on=["learner", "step"], how="full", coalesce=True).sort("learner", "step")
+
+
+def pair_columns(rows: Mapping[int, Mapping[int, Mapping[str, Any]]]) -> dict[str, pl.Series]:
+    """Return the values of pair metrics as columns, by learner and step."""
+    flat = [row for steps in rows.values() for row in steps.values()]
+    names = dict.fromkeys(name for row in flat for name in row)
+    return {name: _metric_column([row.get(name) for row in flat]) for name in names}
 
 
 def of_learner(recorded: pl.DataFrame, index: int) -> pl.DataFrame:
@@ -111,12 +147,18 @@ def of_learner(recorded: pl.DataFrame, index: int) -> pl.DataFrame:
     return own.select(name for name in own.columns if not own.height or own[name].count())
 
 
-def _learner_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
+def learner_frame(cells: Sequence[Cell], known: Sequence[History]) -> pl.DataFrame:
+    """Make one row per learner: its key, its status, and its levels."""
+    adaptive = [cell.adaptive for cell in cells]
+    marked = {"adaptive": pl.Series(adaptive)} if any(adaptive) else {}
+    if any(history.status == "pruned" for history in known):
+        marked["pruned"] = pl.Series([history.step for history in known], dtype=pl.Int64)
     return pl.DataFrame(
         {
             "learner": pl.Series(range(len(cells)), dtype=pl.Int64),
             "key": pl.Series([history.key for history in known], dtype=pl.String),
             "status": pl.Series([history.status for history in known], dtype=pl.String),
+            **marked,
             **level_columns(cells),
         }
     )

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeAlias, final
+from functools import cached_property
+from itertools import pairwise
+from typing import Any, TypeAlias, final
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from paribus.engine.building.work import REPORTED
 from paribus.engine.learners.configuration import Configuration
 from paribus.engine.planning.known import Known
 from paribus.engine.planning.plan import Plan
+from paribus.errors import MetricError
 from paribus.store import SCALAR, Columns, Layout, Recording
-from paribus.store.columns import NUMBER_BYTES
 
 Due: TypeAlias = Mapping[str, Sequence[int]]
 Place: TypeAlias = tuple[int, int]
 _Floats: TypeAlias = NDArray[np.float64]
 _Integers: TypeAlias = NDArray[np.int64]
 ABSENT = -2
+# Shorter runs of records are copied into one table, which is quicker than to go through so many.
+_RUN = 8
 
 
 @final
@@ -35,13 +40,13 @@ class Pattern:
         learners: Their indices.
         steps: Steps at which something that is due was recorded.
         places: For each value by name, by step: where its first number is, and its width.
-        table: What the records on their paths hold, (learners, numbers).
+        columns: What the records on their paths hold, one after the other.
     """
 
     learners: tuple[int, ...]
     steps: tuple[int, ...]
     places: Mapping[str, Mapping[int, Place]]
-    table: _Floats
+    columns: Sequence[Columns]
 
     @classmethod
     def of(
@@ -60,6 +65,8 @@ class Pattern:
             once: The metrics that have values at one step only, the first.
         """
         recordings = list(_placed(next(iter(members.values()))))
+        if reported := _reported(recordings):
+            due, digests = {**due, REPORTED: reported}, {**digests, REPORTED: REPORTED}
         steps: set[int] = set()
         places: dict[str, dict[int, Place]] = {}
         for metric, asked in due.items():
@@ -72,22 +79,43 @@ class Pattern:
                         found = places.setdefault(name, {})
                         if step in wanted and place is not None:
                             found[step] = place
-        numbers = b"".join([each.numbers for columns in members.values() for each in columns])
-        width = len(numbers) // NUMBER_BYTES // len(members)
-        table = np.frombuffer(numbers, "<f8").reshape(len(members), width)
-        return cls(tuple(members), tuple(sorted(steps)), places, table)
+        columns = [each for columns in members.values() for each in columns]
+        return cls(tuple(members), tuple(sorted(steps)), places, columns)
 
     @property
     def height(self) -> int:
         """Rows of the frame: one per learner and step."""
         return len(self.learners) * len(self.steps)
 
-    def taken(self, name: str) -> tuple[_Floats, _Integers]:
-        """Return the numbers of a value, row after row, and its width in each: ``ABSENT`` where none is."""
-        places = [self.places.get(name, {}).get(step, (0, ABSENT)) for step in self.steps]
+    @cached_property
+    def tables(self) -> list[_Floats]:
+        """The numbers of the learners, in tables of (learners, numbers)."""
+        count, width = len(self.learners), self.columns[0].layout.size
+        if len(self.columns) == count and width:
+            # One record each, and those of a bundle lie behind each other.
+            runs = list(_runs(self.columns))
+            if _RUN * len(runs) < count:
+                return [np.frombuffer(run, "<f8").reshape(-1, width) for run in runs]
+        numbers = np.frombuffer(b"".join([each.numbers for each in self.columns]), "<f8")
+        return [numbers.reshape(count, len(numbers) // count)]
+
+    def taken(self, name: str) -> _Floats:
+        """Return the numbers of a value, row after row."""
+        places = self._places(name)
         index = [at + entry for at, width in places if width != ABSENT for entry in range(abs(width))]
-        widths = np.array([width for _, width in places], np.int64)
-        return self.table[:, index].reshape(-1), np.tile(widths, len(self.learners))
+        first, stop = (index[0], index[0] + len(index)) if index else (0, 0)
+        # Mostly neighbours, since a value's numbers are: a slice is copied faster than places are looked up.
+        adjacent = index == list(range(first, stop))
+        taken = [table[:, first:stop] if adjacent else table[:, index] for table in self.tables]
+        return (taken[0] if len(taken) == 1 else np.concatenate(taken)).reshape(-1)
+
+    def widths(self, name: str) -> _Integers:
+        """Return the width of a value at each step: ``ABSENT`` where there is none."""
+        return np.array([width for _, width in self._places(name)], np.int64)
+
+    def _places(self, name: str) -> list[Place]:
+        own = self.places.get(name, {})
+        return [own.get(step, (0, ABSENT)) for step in self.steps]
 
 
 def gathered(
@@ -96,6 +124,7 @@ def gathered(
     known: Known,
     digests: Mapping[str, str],
     once: Collection[str] = (),
+    names: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Make one row per learner and step at which something that is the learner's was recorded.
 
@@ -105,65 +134,95 @@ def gathered(
         known: What the store holds of their trajectories.
         digests: The digest of each metric by name, in hex.
         once: The metrics that have values at one step only, the first.
+        names: The values that are asked for; ``None``: all.
 
     Returns:
         ``learner``, ``step``, and a column for each value, null where it was not recorded: floats, or for
         vectors lists of floats.
     """
-    patterns = [p for p in _patterns(configurations, plan, known, digests, once) if p.height]
-    names = dict.fromkeys(name for pattern in patterns for name in pattern.places)
-    learners = [np.repeat(np.array(p.learners, np.int64), len(p.steps)) for p in patterns]
-    steps = [np.tile(np.array(p.steps, np.int64), len(p.learners)) for p in patterns]
+    found = [p for p in patterns(configurations, plan, known, digests, once) if p.height]
+    there = dict.fromkeys(name for pattern in found for name in pattern.places)
+    learners = [np.repeat(np.array(p.learners, np.int64), len(p.steps)) for p in found]
+    steps = [np.tile(np.array(p.steps, np.int64), len(p.learners)) for p in found]
     nothing = np.empty(0, np.int64)
     frame = pl.DataFrame(
         {
             "learner": np.concatenate([nothing, *learners]),
             "step": np.concatenate([nothing, *steps]),
-            **{name: _column(name, patterns) for name in names},
+            **{name: _column(name, found) for name in there if names is None or name in names},
         }
     )
-    return frame if len(patterns) <= 1 else frame.sort("learner", maintain_order=True)
+    return frame if len(found) <= 1 else frame.sort("learner", maintain_order=True)
 
 
-def _patterns(
+def patterns(
     configurations: Sequence[Configuration],
     plan: Plan,
     known: Known,
     digests: Mapping[str, str],
-    once: Collection[str],
+    once: Collection[str] = (),
 ) -> list[Pattern]:
-    lacking = _Start(digests)
-    groups: dict[tuple[int, ...], dict[int, list[Columns]]] = {}
-    for index, (configuration, learner, due) in enumerate(
-        zip(configurations, plan.learners, plan.due, strict=True)
-    ):
-        family = configuration.family
-        segments = [plan.segments[place] for place in learner.path]
-        records = [known.record(segment.key, family, segment.stop) for segment in segments]
-        if records[0] is None or lacking(due, records[0].columns.layout):
-            records.insert(0, known.record(configuration.key(0), family, 0))
-        columns = [record.columns for record in records if record is not None]
-        memo = (id(due), *[id(each.layout) for each in columns])
-        groups.setdefault(memo, {})[index] = columns
-    return [Pattern.of(plan.due[next(iter(members))], members, digests, once) for members in groups.values()]
+    """Group learners by what they recorded; arguments are those of `gathered`."""
+    held = _held(plan, known)
+    shapes = {place: id(columns.layout) for place, columns in held.items()}
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, (learner, due) in enumerate(zip(plan.learners, plan.due, strict=True)):
+        shape = (id(due), *[shapes.get(place, 0) for place in learner.path])
+        groups.setdefault(shape, []).append(index)
+    found = []
+    for members in groups.values():
+        due, first = plan.due[members[0]], next(map(held.get, plan.learners[members[0]].path), None)
+        paths = {i: [held[p] for p in plan.learners[i].path if p in held] for i in members}
+        if first is not None and not _lacks_start(due, first.layout, digests):
+            found.append(Pattern.of(due, paths, digests, once))
+            continue
+        parted: dict[int, dict[int, list[Columns]]] = {}
+        for index, columns in paths.items():
+            start = known.record(configurations[index].key(0), configurations[index].family, 0)
+            before = [] if start is None else [start.columns]
+            parted.setdefault(id(start and start.columns.layout), {})[index] = before + columns
+        found += [Pattern.of(due, part, digests, once) for part in parted.values()]
+    return found
 
 
-@final
-class _Start:
-    """Tells whether a layout lacks the initial state, which another record may have; asked once for each."""
+def _held(plan: Plan, known: Known) -> dict[int, Columns]:
+    """Return what the records on the paths of learners hold, by the place of their segment."""
+    held = {}
+    for place in dict.fromkeys(place for learner in plan.learners for place in learner.path):
+        segment = plan.segments[place]
+        record = known.record(segment.key, segment.configuration.family, segment.stop)
+        if record is not None:
+            held[place] = record.columns
+    return held
 
-    def __init__(self, digests: Mapping[str, str]) -> None:
-        self._digests = digests
-        self._told: dict[tuple[int, int], bool] = {}
 
-    def __call__(self, due: Due, layout: Layout) -> bool:
-        memo = (id(due), id(layout))
-        if memo not in self._told:
-            self._told[memo] = any(
-                steps and steps[0] == 0 and 0 not in layout.steps.get(self._digests[metric], ())
-                for metric, steps in due.items()
-            )
-        return self._told[memo]
+def _lacks_start(due: Due, layout: Layout, digests: Mapping[str, str]) -> bool:
+    """Tell whether a layout lacks the initial state, which another record may have."""
+    return any(
+        steps and steps[0] == 0 and 0 not in layout.steps.get(digests[metric], ())
+        for metric, steps in due.items()
+    )
+
+
+def _runs(columns: Sequence[Columns]) -> Iterator[memoryview]:
+    """Yield the numbers of records of one layout, those that lie behind each other in memory as one."""
+    size = len(columns[0].numbers)
+    start = 0
+    for at, (one, other) in enumerate(pairwise(columns), 1):
+        if other.place != one.place + size or _memory(other) is not _memory(one):
+            yield _run(columns[start:at], size)
+            start = at
+    yield _run(columns[start:], size)
+
+
+def _run(columns: Sequence[Columns], size: int) -> memoryview:
+    first = columns[0]
+    memory = memoryview(_memory(first))
+    return memory[first.place : first.place + size * len(columns)]
+
+
+def _memory(columns: Columns) -> Any:
+    return columns.numbers.obj if isinstance(columns.numbers, memoryview) else columns.numbers
 
 
 def _placed(columns: Sequence[Columns]) -> Iterator[tuple[int, Recording]]:
@@ -173,6 +232,24 @@ def _placed(columns: Sequence[Columns]) -> Iterator[tuple[int, Recording]]:
         for recording in each.layout.recordings:
             yield at, recording
             at += recording.size
+
+
+def _reported(recordings: Sequence[tuple[int, Recording]]) -> list[int]:
+    """List the steps at which the user's own training reported; it and no metric may use its names.
+
+    Raises:
+        MetricError: A metric recorded a value of a name that was reported.
+    """
+    found = [recording for _, recording in recordings if recording.metric == REPORTED]
+    names = {name for recording in found for name in recording.widths}
+    for _, recording in recordings if names else ():
+        both = names & recording.widths.keys()
+        if both and recording.metric != REPORTED:
+            raise MetricError(
+                f"{recording.name}: {min(both)!r} was reported by train=, too; rename the metric, or report "
+                "it under another name"
+            )
+    return [step for recording in found for step in recording.steps]
 
 
 def _values(at: int, recording: Recording) -> Iterator[tuple[str, int, Place | None]]:
@@ -197,12 +274,12 @@ def _first(asked: Sequence[int], recordings: Sequence[tuple[int, Recording]]) ->
 def _column(name: str, patterns: Sequence[Pattern]) -> pl.Series:
     """Join a value of all patterns to one column."""
     parts = [pattern.taken(name) for pattern in patterns]
-    numbers = np.concatenate([part[0] for part in parts])
-    widths = np.concatenate([part[1] for part in parts])
+    numbers = parts[0] if len(parts) == 1 else np.concatenate(parts)
+    if all((pattern.widths(name) == SCALAR).all() for pattern in patterns):
+        return pl.Series(numbers)
+    widths = np.concatenate([np.tile(p.widths(name), len(p.learners)) for p in patterns])
     if (widths >= 0).any():
         return _vectors(numbers, widths)
-    if (widths == SCALAR).all():
-        return pl.Series(numbers)
     column = np.zeros(len(widths))
     column[widths == SCALAR] = numbers
     return pl.select(pl.when(pl.Series(widths == SCALAR)).then(pl.Series(column))).to_series()

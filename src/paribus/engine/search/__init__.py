@@ -1,0 +1,1 @@
+"""Search dimensions filled, trial by trial: points, studies, suggestions, pruning."""
