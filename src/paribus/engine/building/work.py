@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -11,6 +11,8 @@ from paribus.engine.building.model import ModelSource
 from paribus.engine.building.objective import Objective
 from paribus.engine.learners.configuration import Configuration
 from paribus.loggers import Logger
+
+REPORTED = "reported by train"  # stands in rows, and in records, where a metric of the logger has its name
 
 
 @final
@@ -23,12 +25,14 @@ class Work:
         objective: What is minimised.
         splits: The data by the name of the split; ``train`` is trained on.
         logger: What is recorded.
+        train: The user's own function that trains a learner; ``None``: the engine does, step by step.
     """
 
     model: ModelSource
     objective: Objective
     splits: Mapping[str, Source]
     logger: Logger
+    train: Callable[[Any], object] | None = None
 
 
 @final
@@ -67,14 +71,14 @@ class Outcome:
         key: The task's key.
         status: ``done``, ``diverged``, ``failed``, or ``blocked`` above a failed segment.
         step: The step reached: ``stop``, or where the loss ceased to be finite.
-        rows: For each metric by name, its steps and, by value name, its values.
+        rows: For each metric by name, its steps and, by value name, its values; `REPORTED` is the name of
+            what the user's own training reported.
         finite: Whether every number of the final model is finite.
         seconds: Wall time of the segment.
         error: The exception's last line, where it failed.
         traceback: The whole traceback, where it failed.
         state: Digest of the stored state, where it is done.
         skipped: Whether it was not trained at all, because its past failed or diverged.
-        saved: Key of the progress that was saved on the way; it goes when the outcome is committed.
         broken: For each metric that raised, by name, at which step and the exception's last line.
     """
 
@@ -88,5 +92,4 @@ class Outcome:
     traceback: str = ""
     state: str | None = None
     skipped: bool = False
-    saved: str | None = None
     broken: Mapping[str, str] = field(default_factory=dict)

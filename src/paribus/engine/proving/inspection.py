@@ -42,6 +42,8 @@ def try_step(work: Work, configuration: Configuration) -> None:
     with numerics(configuration.numerics), preserved_draws():
         model = build_model(work, configuration)
         _refuse_shared(model, work.model.blank())
+        if work.train is not None:
+            return
         probe = probe_of(work, configuration)
         try:
             loss = probe.loss(model, probe.batch)
