@@ -84,6 +84,11 @@ class Replayer:
             raise ConfigurationError(
                 f"checkpoint: step={step} is not on this run; expected 0 to {configuration.total}"
             )
+        if not configuration.visible([step]):
+            raise ConfigurationError(
+                f"checkpoint: step={step} is inside training that train= hides; expected 0 or "
+                f"{configuration.total}"
+            )
         return _assembled(configuration, self._work, self._state(configuration, step))
 
     def _state(self, configuration: Configuration, step: int) -> State:

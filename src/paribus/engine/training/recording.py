@@ -53,6 +53,10 @@ class Recorder:
         placed = {name: ObservedSplit(source) for name, source in splits.items()}
         self._observed = Observed(model, optimizer, work.objective, task.configuration, placed)
 
+    def is_due(self, step: int) -> bool:
+        """Tell whether anything is recorded at a step."""
+        return step in self._due
+
     def __call__(self, step: int) -> None:
         """Record what is due at a step.
 

@@ -21,6 +21,8 @@ from paribus.engine.building.work import Outcome, Task, Work
 from paribus.engine.learners.configuration import seeds_at, setting_at, terms_at, value_at
 from paribus.engine.training.changes import Constraints, Given, begin
 from paribus.engine.training.draws import Draws, LateDraw
+from paribus.engine.training.observed import ObservedSplit
+from paribus.engine.training.opaque import Train, TrainableLearner, hand_over, taken_names
 from paribus.engine.training.recording import Recorder
 from paribus.engine.training.sites import Sites
 from paribus.engine.training.state import Kept, State, capture, kept_in, restore
@@ -42,6 +44,7 @@ def train(
     progress: Progress = lambda step, loss: None,
     saver: Saver | None = None,
     inputs: Mapping[str, State] | None = None,
+    run: Run | None = None,
 ) -> tuple[State | None, Outcome]:
     """Train one segment.
 
@@ -52,6 +55,7 @@ def train(
         progress: Called now and then with the step reached and the loss there.
         saver: Saves the progress of a long segment; ``None``: nothing is saved before its end.
         inputs: The states of other trajectories that it reads, by key.
+        run: The segment where it was begun; ``None``: it is begun here.
 
     Returns:
         The state at ``task.stop`` where the segment is done, and the outcome. An exception of the user's code
@@ -64,25 +68,28 @@ def train(
     try:
         with numerics(task.configuration.numerics), preserved_draws():
             try:
-                run = _Run(task, work, state, inputs or {})
+                run = run or Run(task, work, state, inputs or {})
                 status = run.walk(progress, saver)
             except LateDraw:
-                run = _Run(task, work, state, inputs or {}, draws_late=True)
+                run = Run(task, work, state, inputs or {}, draws_late=True)
                 status = run.walk(progress, saver)
             end = run.capture() if status == "done" else None
     except StoreError:  # a full disk is no failure of the learner
         raise
     except Exception as error:
-        line = "".join(traceback.format_exception_only(error)).strip()
-        seconds = time.perf_counter() - began
-        return None, Outcome(task.key, "failed", task.start, {}, False, seconds, line, traceback.format_exc())
-    finite = end is not None and end.finite
-    seconds, record = time.perf_counter() - began, run.record
-    return end, Outcome(task.key, status, run.step, record.rows, finite, seconds, broken=record.broken)
+        return None, failed(task, error, time.perf_counter() - began)
+    return end, run.outcome(status, end, time.perf_counter() - began)
+
+
+def failed(task: Task, error: Exception, seconds: float) -> Outcome:
+    """Return the outcome of a task that raised."""
+    line = "".join(traceback.format_exception_only(error)).strip()
+    told = "".join(traceback.format_exception(error))
+    return Outcome(task.key, "failed", task.start, {}, False, seconds, line, told)
 
 
 @final
-class _Run:
+class Run:
     """The moving parts of one segment."""
 
     def __init__(
@@ -99,6 +106,7 @@ class _Run:
         self.device = torch.device(self.configuration.numerics.device)
         self.dtype = torch_dtype(self.configuration.numerics.dtype)
         self.objective = work.objective
+        self._logger, self._train = work.logger, work.train
         self.splits = {
             name: source.placed(self.device, self.dtype)
             for name, source in prepared(work, self.configuration).items()
@@ -108,9 +116,9 @@ class _Run:
         trains = task.start < task.stop
         at = task.start if trains else task.start - 1  # what is only looked at is as the step before left it
         self.optimizer = optimizer_at(self.model, self.configuration, at)
-        self._rates = [group.get("lr") for group in self.optimizer.param_groups]
+        self.rates = [group.get("lr") for group in self.optimizer.param_groups]
         training: Training = value_at(self.configuration, "training", at)
-        self._factor_of = training.schedule
+        self.factor_of = training.schedule
         kept: Kept = {}
         if state is not None:
             fresh = trains and starts_empty(self.configuration, at)
@@ -122,43 +130,72 @@ class _Run:
             self.constraints = begin(start, self.configuration, self.model, self.optimizer, kept, given)
         else:
             self.constraints = Constraints(self.model, kept)
-            self._schedule(at)
+            self.schedule(at)
         active = [event.intervention for event in self.configuration.active(task.start)]
         self.seeds = seeds_at(self.configuration, task.start)
         self.sites = Sites(active, self.model, self.optimizer, self.seeds.augment)
         self.terms = terms_at(self.configuration, task.start)
         self.step, self.loss = task.start, math.nan
-        self._draws = Draws(self.device, always=draws_late)
+        self._begun, self._reported = False, time.perf_counter()
+        self.draws = Draws(self.device, always=draws_late)
         self.record = Recorder(task, work, self.model, self.optimizer, self.splits, drawn=state is None)
 
     def walk(self, progress: Progress, saver: Saver | None) -> str:
-        """Train from start to stop; return ``done`` or ``diverged``."""
-        task = self.task
-        batches = self.splits["train"].training(self.configuration.course, task.start, task.stop)
-        reported = time.perf_counter()
-        self.record(task.start)
+        """Train from where it is to the end; return ``done`` or ``diverged``."""
+        if self._train is not None:
+            return self._hand_over(self._train, progress)
+        self.begin()
+        steps = range(self.step, self.task.stop)
         with self.sites.hooked():
-            for step, batch in zip(range(task.start, task.stop), batches, strict=True):
-                if not self._advance(step, batch):
+            for step, batch in zip(steps, self.batches(), strict=True):
+                if not self.advance(step, batch):
                     return "diverged"
-                self.step = step + 1
-                self.record(step + 1)
-                now = time.perf_counter()
-                if now - reported > _REPORT_SECONDS:
-                    progress(self.step, self.loss)
-                    reported = now
-                    if saver is not None and saver.due and self.step < task.stop:
-                        self._save(saver)
-        self._draws.check()
+                self.reached(step + 1, progress, saver)
+        self.draws.check()
         return "done"
 
-    def _advance(self, step: int, batch: Any) -> bool:
+    def batches(self) -> Iterator[Any]:
+        """Yield the batch of each step to come."""
+        return self.splits["train"].training(self.configuration.course, self.step, self.task.stop)
+
+    def begin(self) -> None:
+        """Record what is due at the start, once."""
+        if not self._begun:
+            self._begun = True
+            self.record(self.step)
+
+    def reached(self, step: int, progress: Progress, saver: Saver | None) -> None:
+        """Record what is due after a step, and now and then tell of it and save it."""
+        self.step = step
+        self.record(step)
+        now = time.perf_counter()
+        if now - self._reported > _REPORT_SECONDS:
+            progress(step, self.loss)
+            self._reported = now
+            if saver is not None and saver.due and step < self.task.stop:
+                self._save(saver)
+
+    def _hand_over(self, train: Train, progress: Progress) -> str:
+        """Let the user's own function train from start to stop; return ``done``."""
+        self.record(self.task.start)
+        if self.task.start < self.task.stop:
+            taken = taken_names(self._logger, self.splits)
+            data = {name: ObservedSplit(source) for name, source in self.splits.items()}
+            learner = TrainableLearner(
+                self.model, self.optimizer, data, self.configuration, self.objective, taken, progress
+            )
+            self.record.rows.update(hand_over(learner, train))
+            self.step = self.task.stop
+            self.record(self.step)
+        return "done"
+
+    def advance(self, step: int, batch: Any) -> bool:
         """Take one optimizer step; tell whether the loss was finite, and take none where it was not."""
-        self._schedule(step)
+        self.schedule(step)
         self.sites.change_buffers(step)
         batch = self.sites.changed_batch(batch, step)
         with (
-            self._draws.of(derive_seed(self.seeds.forward, "forward", step)),
+            self.draws.of(derive_seed(self.seeds.forward, "forward", step)),
             self.sites.forward(step),
         ):
             loss = total(self.objective.value(self.model, batch), self.terms)
@@ -178,17 +215,24 @@ class _Run:
         """Return the state as it is."""
         return capture(self.step, self.model, self.optimizer, self.constraints.kept)
 
+    def outcome(self, status: str, end: State | None, seconds: float) -> Outcome:
+        """Return what became of the segment."""
+        finite = end is not None and end.finite
+        rows, broken = self.record.rows, self.record.broken
+        return Outcome(self.task.key, status, self.step, rows, finite, seconds, broken=broken)
+
     def _save(self, saver: Saver) -> None:
-        self._draws.check()
+        self.draws.check()
         state = self.capture()
         key = self.configuration.key(self.step)
         saver.save(state, Outcome(key, "done", self.step, self.record.rows, state.finite))
 
-    def _schedule(self, step: int) -> None:
-        if self._factor_of is None:
+    def schedule(self, step: int) -> None:
+        """Set the learning rates of a step."""
+        if self.factor_of is None:
             return
-        factor = self._factor_of.factor(step, self.configuration.total)
-        for group, rate in zip(self.optimizer.param_groups, self._rates, strict=True):
+        factor = self.factor_of.factor(step, self.configuration.total)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = (setting_at(self.configuration, step)["lr"] if rate is None else rate) * factor
 
 

@@ -1,0 +1,54 @@
+"""Which learners can be trained as one, and why others cannot."""
+
+from __future__ import annotations
+
+from paribus.engine.building.architecture import model_digest
+from paribus.engine.fusion.rows import obstacle
+from paribus.engine.learners.configuration import terms_at
+from paribus.engine.training.segment import Run
+from paribus.engine.training.state import named_tensors
+
+# A state's floats and its gradients, three times over, are to fit into the cache of one core.
+_CACHE = 5_000_000
+_MOST = 128
+
+
+def obstacle_in(run: Run) -> str | None:
+    """Tell why a learner is trained alone, as far as its model and its optimizer tell."""
+    trained = [tensor for tensor in named_tensors(run.model).values() if tensor.requires_grad]
+    if len({tensor.dtype for tensor in trained}) != 1:
+        return "its parameters are of several types"
+    if not all(tensor.is_contiguous() for tensor in trained):
+        return "a parameter is not contiguous"
+    return obstacle(run.optimizer)
+
+
+def kind_of(run: Run) -> object:
+    """Return what learners have in common that can be one group now."""
+    configuration, step = run.configuration, run.step
+    learns = tuple(tensor.requires_grad for tensor in named_tensors(run.model).values())
+    course = configuration.course
+    sizes = [(phase.start, phase.batch_size) for phase in course.phases]
+    changes = tuple(now for before, now in zip([(0, 0), *sizes], sizes, strict=False) if before[1] != now[1])
+    return signature_of(run), learns, course.samples, changes, step
+
+
+def signature_of(run: Run) -> object:
+    """Return what decides the program of a learner's step, beside the shapes of batches."""
+    configuration, group = run.configuration, run.optimizer.param_groups[0]
+    parts = [configuration.components[name].digest for name in ("model", "objective", "code")]
+    return (
+        b"".join([*parts, model_digest(configuration)]),
+        configuration.numerics,
+        tuple(sorted(terms_at(configuration, run.step).items())),
+        type(run.optimizer),
+        tuple(bool(value) for name, value in group.items() if name != "params"),
+    )
+
+
+def most(run: Run, fuse: int | None) -> int:
+    """Return how many learners of a kind are trained as one: what fits into the cache, and at least one."""
+    if fuse is not None:
+        return fuse
+    size = sum(tensor.nbytes for tensor in named_tensors(run.model).values())
+    return max(1, min(_MOST, _CACHE // (3 * size)))

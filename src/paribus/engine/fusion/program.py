@@ -1,0 +1,444 @@
+"""A step of K learners as a straight line of calls on buffers that are there before, all views taken once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from itertools import groupby
+from typing import Any, final
+
+import torch
+
+from paribus.engine.fusion.rules import Call, has_rule, stacked
+from paribus.engine.fusion.trace import Form, Operation, Place, Trace, Untraceable, mapped
+
+_LINE = tuple[int | None, str]
+# A tensor that is made anew in each step is stacked only where that costs less than it saves.
+_STAGED = 4096
+_MADE = frozenset(
+    """empty empty_like zeros zeros_like ones ones_like full full_like new_zeros new_empty new_ones new_full
+    arange scalar_tensor""".split()  # noqa: SIM905
+)
+
+
+@final
+class Program:
+    """The forward and backward pass of K learners.
+
+    Attributes:
+        draws: Whether it draws random numbers.
+        looped: How many operations are computed learner by learner, by name.
+        grouped: The same for all learners at once.
+    """
+
+    def __init__(
+        self,
+        trace: Trace,
+        given: Sequence[torch.Tensor],
+        gradients: Sequence[torch.Tensor],
+        generators: Sequence[torch.Generator],
+    ) -> None:
+        """Write the program, and try each operation on what the stacks hold; they are put back.
+
+        Args:
+            trace: The step of one of the learners.
+            given: For each tensor that is given, its stack ``(K, *shape)``.
+            gradients: For each parameter, the stack that its gradient is written to.
+            generators: The learners', from which the step draws.
+        """
+        saved = [(stack, stack.clone()) for stack in given]
+        self.draws = trace.draws
+        self.looped: Counter[str] = Counter()
+        self.grouped: Counter[str] = Counter()
+        with torch.no_grad():
+            self._run = _Builder(trace, given, gradients, generators, self.looped, self.grouped).build()
+            for stack, before in saved:
+                if not torch.equal(stack, before):
+                    stack.copy_(before)
+
+    def __call__(self) -> list[float]:
+        """Compute losses and gradients of what is in the buffers; return the losses."""
+        return self._run()
+
+
+@final
+class _Builder:
+    """Writes the program operation by operation, and carries each out meanwhile."""
+
+    def __init__(
+        self,
+        trace: Trace,
+        given: Sequence[torch.Tensor],
+        gradients: Sequence[torch.Tensor],
+        generators: Sequence[torch.Generator],
+        looped: Counter[str],
+        grouped: Counter[str],
+    ) -> None:
+        self._trace = trace
+        self._generators = generators
+        self._rows = len(generators)
+        self._gradients = gradients
+        self._looped, self._grouped = looped, grouped
+        self._stacks: dict[int, torch.Tensor] = {}  # static, by number
+        self._seen: dict[int, list[torch.Tensor]] = {}  # of each learner, by number
+        self._names: dict[str, object] = {}
+        self._bound: dict[int, str] = {}
+        self._lines: list[_LINE] = []
+        for place, stack in zip(trace.given, given, strict=True):
+            self._hold(place.number, stack)
+        for number, constant in trace.constants.items():
+            self._hold(number, constant.expand(self._rows, *constant.shape))
+        changes = [o.results[0] for o in trace.operations if o.mutates and o.results]
+        self._changed = {self._form(place).owner for place in changes}
+        makes = [o for o in trace.operations if o.name.removeprefix("aten::") not in _MADE]
+        self._read = {place.number for o in makes for place in o.places()}
+        self._places = self._placed()
+
+    def build(self) -> Callable[[], list[float]]:
+        for operation in self._trace.operations:
+            self._write(operation)
+        for place, target in zip(self._trace.gradients, self._gradients, strict=True):
+            if place is not None:
+                self._deliver(place.number, target)
+        loss = self._trace.loss.number
+        if loss in self._stacks:
+            last = f"return {self._bind(self._stacks[loss])}.tolist()"
+        else:
+            last = f"return [{', '.join(f'{self._name(loss, k)}.item()' for k in range(self._rows))}]"
+        return self._compiled(last)
+
+    def _compiled(self, last: str) -> Callable[[], list[float]]:
+        """Bring what is done learner by learner into the learners' order: one's data stays in the cache."""
+        lines: list[str] = []
+        for alone, run in groupby(self._lines, key=lambda line: line[0] is not None):
+            found = list(run)
+            lines += [text for _, text in (sorted(found, key=lambda line: line[0] or 0) if alone else found)]
+        source = "\n    ".join(["def step():", *lines, last])
+        exec(compile(source, "<paribus fusion>", "exec"), self._names)  # written here, from the trace
+        step: Callable[[], list[float]] = self._names["step"]  # type: ignore[assignment]
+        return step
+
+    # What lies where
+
+    def _form(self, place: Place | None) -> Form:
+        assert place is not None
+        return self._trace.forms[place.number]
+
+    def _hold(self, number: int, stack: torch.Tensor) -> None:
+        self._stacks[number] = stack
+        self._seen[number] = list(stack.unbind(0))
+
+    def _placed(self) -> dict[int, torch.Tensor]:
+        """Find the tensors that can be computed straight into the rows of gradients."""
+        found: dict[int, torch.Tensor] = {}
+        for place, target in zip(self._trace.gradients, self._gradients, strict=True):
+            if place is None:
+                continue
+            form = self._form(place)
+            owner = self._trace.forms[form.owner]
+            alone = owner.stride == _contiguous(owner.shape) and owner.offset == form.offset == 0
+            fits = form.shape == tuple(target.shape[1:]) and form.stride == _contiguous(form.shape)
+            size = torch.Size(owner.shape).numel() == target[0].numel()
+            if alone and fits and size and form.owner not in found and form.owner not in self._stacks:
+                found[form.owner] = target.as_strided(
+                    (self._rows, *owner.shape), (target.stride(0), *owner.stride), target.storage_offset()
+                )
+        return found
+
+    def _allocated(self, number: int) -> torch.Tensor:
+        """Make the buffer of a tensor: each learner's lies as it does alone."""
+        if number in self._places:
+            return self._places[number]
+        form = self._trace.forms[number]
+        extent = 1 + sum((n - 1) * s for n, s in zip(form.shape, form.stride, strict=True))
+        return torch.empty_strided((self._rows, *form.shape), (extent, *form.stride), dtype=form.dtype)
+
+    def _view(self, number: int) -> torch.Tensor:
+        """Take a view once."""
+        form, stack = self._trace.forms[number], self._stacks[self._trace.forms[number].owner]
+        offset = stack.storage_offset() + form.offset - self._trace.forms[form.owner].offset
+        return stack.as_strided((self._rows, *form.shape), (stack.stride(0), *form.stride), offset)
+
+    # Names in the program
+
+    def _bind(self, value: object) -> str:
+        name = self._bound.get(id(value))
+        if name is None:
+            name = self._bound[id(value)] = f"c{len(self._bound)}"
+            self._names[name] = value  # which keeps it, and so its id
+        return name
+
+    def _name(self, number: int, row: int) -> str:
+        if number in self._stacks:
+            return self._bind(self._seen[number][row])
+        return f"v{number}_{row}"
+
+    def _text(self, leaf: Any, row: int) -> str:
+        """Write an argument of one learner."""
+        if isinstance(leaf, Place):
+            return self._name(leaf.number, row)
+        if isinstance(leaf, list | tuple) and _holds_places(leaf):
+            return "[" + ", ".join(self._text(item, row) for item in leaf) + "]"
+        return self._bind(leaf)
+
+    def _given(self, operation: Operation, row: int) -> tuple[Any, Any]:
+        """Return the arguments of one learner as they are now."""
+        find = lambda leaf: self._seen[leaf.number][row] if isinstance(leaf, Place) else leaf  # noqa: E731
+        return mapped(find, operation.arguments), mapped(find, dict(operation.keywords))
+
+    # Operations
+
+    def _write(self, operation: Operation) -> None:
+        fresh = [p for p in operation.results if p is not None and p.number not in self._seen]
+        views = [p for p in fresh if self._form(p).owner != p.number]
+        bare = operation.name.removeprefix("aten::")
+        if fresh and views == fresh and not operation.mutates:
+            if all(self._form(p).owner in self._stacks for p in views):
+                for place in views:
+                    self._hold(place.number, self._view(place.number))
+                return
+            self._loop(operation, fresh)
+        elif views:
+            raise Untraceable(f"{operation.name} gives views beside new tensors")
+        elif bare in _MADE:
+            self._make(operation, fresh[0].number)
+        elif operation.draws:
+            self._draw(operation, fresh)
+        elif operation.mutates:
+            self._change(operation, fresh)
+        elif not self._group(operation, fresh):
+            self._loop(operation, fresh)
+
+    def _make(self, operation: Operation, number: int) -> None:
+        """What depends on no values is made once; where it is written to, in each step."""
+        arguments, keywords = self._given(operation, 0)
+        made = operation.function(*arguments, **keywords)
+        if number not in self._changed:
+            self._hold(number, made.expand(self._rows, *made.shape))
+            return
+        self._hold(number, self._allocated(number))
+        if "empty" not in operation.name:
+            self._stacks[number].copy_(made)
+            self._lines.append((None, f"{self._bind(self._stacks[number])}.copy_({self._bind(made)})"))
+
+    def _draw(self, operation: Operation, fresh: Sequence[Place]) -> None:
+        names = {argument.name for argument in operation.function._schema.arguments}
+        if "generator" not in names or fresh:
+            raise Untraceable(f"{operation.name} draws, and takes no generator")
+        for row, generator in enumerate(self._generators):
+            self._emit(operation, row, "", {"generator": self._bind(generator)})
+            arguments, keywords = self._given(operation, row)
+            operation.function(*arguments, **(keywords | {"generator": generator}))
+        self._looped[operation.name] += 1
+
+    def _change(self, operation: Operation, fresh: Sequence[Place]) -> None:
+        """An operation that writes into its argument."""
+        if fresh:
+            raise Untraceable(f"{operation.name} changes an argument and makes a tensor")
+        changed = operation.arguments[0].number
+        before = [row.clone() for row in self._seen[changed]]
+        for row in range(self._rows):
+            arguments, keywords = self._given(operation, row)
+            operation.function(*arguments, **keywords)
+        if changed in self._stacks and self._change_all(operation, self._stacks[changed], before):
+            self._grouped[operation.name] += 1
+            return
+        self._looped[operation.name] += 1
+        for row in range(self._rows):
+            self._emit(operation, row, "")
+
+    def _change_all(self, operation: Operation, stack: torch.Tensor, before: Sequence[torch.Tensor]) -> bool:
+        """Change the argument of all learners at once, if it gets the bits that it has got one by one."""
+        call = None if 0 in stack.stride() else self._call(operation)
+        if call is None:
+            return False
+        alone = stack.clone()
+        for row, old in zip(stack.unbind(0), before, strict=True):
+            row.copy_(old)
+        call.function(*call.arguments, **call.keywords)
+        if not _same(stack, alone):
+            stack.copy_(alone)
+            return False
+        self._lines.append((None, self._line(call.function, call.arguments, call.keywords)))
+        return True
+
+    def _line(self, function: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:
+        texts = [self._bind(value) for value in arguments]
+        texts += [f"{name}={self._bind(value)}" for name, value in keywords.items()]
+        return f"{self._bind(function)}({', '.join(texts)})"
+
+    def _call(self, operation: Operation) -> Call | None:
+        """Return an operation for all learners, where it has a rule."""
+        numbers = {place.number for place in operation.places()}
+        moving = [n for n in numbers if n not in self._stacks]
+        if any(torch.Size(self._trace.forms[n].shape).numel() > _STAGED for n in moving):
+            return None
+        find = lambda leaf: self._stack_of(leaf.number) if isinstance(leaf, Place) else leaf  # noqa: E731
+        given = Call(
+            operation.function, mapped(find, operation.arguments), mapped(find, dict(operation.keywords))
+        )
+        first = operation.results[0] if self._rows > 1 else None
+        return None if first is None else stacked(operation.name, given, self._form(first).shape)
+
+    def _stack_of(self, number: int) -> torch.Tensor:
+        if number in self._stacks:
+            return self._stacks[number]
+        form = self._trace.forms[number]
+        stack = torch.empty(self._rows, *form.shape, dtype=form.dtype)
+        return torch.stack(self._seen[number], out=stack)
+
+    def _group(self, operation: Operation, fresh: Sequence[Place]) -> bool:
+        """Compute an operation for all learners at once, if it has the bits of each alone."""
+        call = self._call(operation)
+        if call is None or any(place is None for place in operation.results):
+            return False
+        buffers = [self._allocated(place.number) for place in fresh]
+        try:
+            function, keywords = _writing(call, buffers)
+            function(*call.arguments, **keywords)
+        except (RuntimeError, IndexError):
+            return False
+        if not self._agrees(operation, fresh, buffers):
+            return False
+        for number in sorted({place.number for place in operation.places()} - self._stacks.keys()):
+            self._stage(number)
+        call = self._call(operation)
+        assert call is not None
+        function, keywords = _writing(call, buffers)
+        self._lines.append((None, self._line(function, call.arguments, keywords)))
+        for place, buffer in zip(fresh, buffers, strict=True):
+            self._hold(place.number, buffer)
+        self._grouped[operation.name] += 1
+        return True
+
+    def _stage(self, number: int) -> None:
+        """Let a tensor that is made anew in each step be copied into a stack."""
+        stack = self._stack_of(number)
+        rows = ", ".join(self._name(number, row) for row in range(self._rows))
+        self._lines.append((None, f"{self._bind(torch.stack)}([{rows}], out={self._bind(stack)})"))
+        self._hold(number, stack)
+
+    def _agrees(self, operation: Operation, fresh: Sequence[Place], buffers: Sequence[torch.Tensor]) -> bool:
+        """Compare with each learner alone; what nothing reads, as the loss itself, may differ."""
+        for row in range(self._rows):
+            arguments, keywords = self._given(operation, row)
+            given = operation.function(*arguments, **keywords)
+            for place, buffer, alone in zip(fresh, buffers, _listed(given), strict=True):
+                if place.number in self._read and not _same(buffer[row], alone):
+                    return False
+        return True
+
+    def _loop(self, operation: Operation, fresh: Sequence[Place]) -> None:
+        """Compute an operation learner by learner, where ATen can into the learners' own rows."""
+        self._looped[operation.name] += 1
+        overload = _out_of(operation.function)
+        new = len(fresh) == len(operation.results) and all(self._form(p).owner == p.number for p in fresh)
+        if overload is not None and new and not overload[2]:
+            self._loop_into(operation, fresh, overload[0], overload[1])
+        else:
+            self._loop_anew(operation, fresh)
+
+    def _loop_into(
+        self, operation: Operation, fresh: Sequence[Place], overload: Any, names: Sequence[str]
+    ) -> None:
+        buffers = [self._allocated(place.number) for place in fresh]
+        for row in range(self._rows):
+            outs = {name: buffer[row] for name, buffer in zip(names, buffers, strict=True)}
+            arguments, keywords = self._given(operation, row)
+            overload(*arguments, **(keywords | outs))
+            self._emit(operation, row, "", {name: self._bind(out) for name, out in outs.items()}, overload)
+        for place, buffer in zip(fresh, buffers, strict=True):
+            self._hold(place.number, buffer)
+
+    def _loop_anew(self, operation: Operation, fresh: Sequence[Place]) -> None:
+        for row in range(self._rows):
+            arguments, keywords = self._given(operation, row)
+            given, names = _listed(operation.function(*arguments, **keywords)), []
+            for place, each in zip(operation.results, given, strict=True):
+                names.append("_" if place is None or place not in fresh else f"v{place.number}_{row}")
+                if place is not None and place in fresh:
+                    self._seen.setdefault(place.number, []).append(each)
+            self._emit(operation, row, f"{', '.join(names)}{',' if operation.several else ''} = ")
+
+    def _emit(
+        self,
+        operation: Operation,
+        row: int,
+        target: str,
+        more: Mapping[str, str] = {},
+        function: Any = None,
+    ) -> None:
+        texts = [self._text(leaf, row) for leaf in operation.arguments]
+        texts += [f"{name}={self._text(leaf, row)}" for name, leaf in operation.keywords.items()]
+        texts += [f"{name}={text}" for name, text in more.items()]
+        self._lines.append((row, f"{target}{self._bind(function or operation.function)}({', '.join(texts)})"))
+
+    def _deliver(self, number: int, target: torch.Tensor) -> None:
+        """Bring a gradient into its rows, where it was not computed there."""
+        stack = self._stacks.get(number)
+        if stack is None:
+            for row, into in enumerate(target.unbind(0)):
+                self._lines.append((row, f"{self._bind(into)}.copy_({self._name(number, row)})"))
+        elif stack.data_ptr() != target.data_ptr() or stack.stride() != target.stride():
+            self._lines.append((None, f"{self._bind(target)}.copy_({self._bind(stack)})"))
+
+
+def _writing(call: Call, buffers: Sequence[torch.Tensor]) -> tuple[Any, dict[str, Any]]:
+    """Return what writes into buffers, with its keywords."""
+    if not hasattr(call.function, "_schema"):
+        return call.function, {**call.keywords, "out": tuple(buffers) if len(buffers) > 1 else buffers[0]}
+    overload = _out_of(call.function)
+    if call.flat:
+        buffers = [buffer.view(-1, *buffer.shape[2:]) for buffer in buffers]
+    if overload is None:
+        return _copying, {"function": call.function, "into": tuple(buffers), "keywords": dict(call.keywords)}
+    return overload[0], {**call.keywords, **dict(zip(overload[1], buffers, strict=True))}
+
+
+def _copying(*arguments: Any, function: Any, into: Sequence[torch.Tensor], keywords: Any) -> None:
+    for buffer, result in zip(into, _listed(function(*arguments, **keywords)), strict=True):
+        buffer.copy_(result)
+
+
+@cache
+def _out_of(function: Any) -> tuple[Any, tuple[str, ...], bool] | None:
+    """Return the overload that writes into given tensors, their names, and whether it copies to do so."""
+    if function._schema.name == "aten::relu":
+        return _relu, ("out",), False
+    if not has_rule(function._schema.name):  # some, as losses, resize what they are given to write to
+        return None
+    wanted = [(a.name, str(a.type)) for a in function._schema.arguments]
+    for name in function.overloadpacket.overloads():
+        other = getattr(function.overloadpacket, name)
+        outs = tuple(a.name for a in other._schema.arguments if a.is_out)
+        if outs and [(a.name, str(a.type)) for a in other._schema.arguments if not a.is_out] == wanted:
+            return other, outs, torch.Tag.generated in other.tags
+    return None
+
+
+def _relu(stack: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
+    return torch.clamp_min(stack, 0, out=out)  # which it is: ATen's own is this, and has no place to write to
+
+
+def _listed(given: Any) -> Sequence[Any]:
+    return given if isinstance(given, tuple | list) else (given,)
+
+
+def _holds_places(leaf: Any) -> bool:
+    return any(isinstance(item, Place) for item in leaf)
+
+
+def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    """Compare bits."""
+    if one.shape != other.shape or one.dtype != other.dtype:
+        return False
+    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other)))
+
+
+def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:
+    strides, size = [], 1
+    for length in reversed(shape):
+        strides.append(size)
+        size *= max(length, 1)
+    return tuple(reversed(strides))

@@ -1,0 +1,172 @@
+"""The state of K learners as flat rows of numbers, and the optimizers that step on them."""
+
+from __future__ import annotations
+
+import copy
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from paribus.engine.fusion.rules import ROW
+from paribus.engine.training.segment import Run
+
+# Classes that treat each number alone: a step on one flat row has the bits of a step on its tensors.
+ELEMENTWISE: tuple[type[torch.optim.Optimizer], ...] = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Rprop,
+    torch.optim.ASGD,
+)
+
+
+@final
+class Rows:
+    """Parameters and gradients of K learners, ``(K, P)``; each parameter begins where a cache line does.
+
+    Attributes:
+        names: The trained parameters.
+        values: The parameters.
+        gradients: Their gradients.
+    """
+
+    def __init__(self, parameters: Mapping[str, torch.Tensor], rows: int) -> None:
+        """Make rows for parameters such as these; they are empty."""
+        self.names = tuple(parameters)
+        self._shapes = [tuple(parameter.shape) for parameter in parameters.values()]
+        self._starts, length = [], 0
+        for parameter in parameters.values():
+            self._starts.append(length)
+            length += -(-parameter.numel() // ROW) * ROW
+        dtype = next(iter(parameters.values())).dtype
+        self.values = torch.zeros(rows, length, dtype=dtype)
+        self.gradients = torch.zeros(rows, length, dtype=dtype)
+
+    def stacks(self, rows: torch.Tensor) -> list[torch.Tensor]:
+        """Return the parameters' places in rows like these, ``(K, *shape)`` each."""
+        return [
+            rows[:, start : start + torch.Size(shape).numel()].view(len(rows), *shape)
+            for start, shape in zip(self._starts, self._shapes, strict=True)
+        ]
+
+
+@final
+class RowOptimizer:
+    """Steps on rows: one call for each block of neighbouring learners that step alike.
+
+    Args:
+        rows: The learners' rows.
+        runs: The learners, whose optimizers' states are taken over.
+    """
+
+    def __init__(self, rows: Rows, runs: Sequence[Run]) -> None:
+        self._rows = rows
+        self._runs = runs
+        self._parameters = [[dict(run.model.named_parameters())[n] for n in rows.names] for run in runs]
+        self._blocks: list[tuple[int, nn.Parameter]] = []
+        self._step = copy.copy(runs[0].optimizer)
+        self._step.param_groups, self._step.state = [], defaultdict(dict)
+        for _, block in groupby(range(len(runs)), lambda row: stride_of(runs[row])):
+            members = list(block)
+            self._add(members[0], members[-1] + 1)
+        self._scheduled = [run for run in runs if run.factor_of is not None]
+
+    def _add(self, first: int, last: int) -> None:
+        parameter = nn.Parameter(self._rows.values[first:last])
+        parameter.grad = self._rows.gradients[first:last]
+        self._blocks.append((first, parameter))
+        leader = self._runs[first].optimizer
+        self._step.param_groups.append({**leader.param_groups[0], "params": [parameter]})
+        for name, value in leader.state.get(self._parameters[first][0], {}).items():
+            whole = value
+            if isinstance(value, torch.Tensor):
+                whole = value.clone() if value.ndim == 0 else self._gathered(name, first, last)
+            self._step.state[parameter][name] = whole
+
+    def _gathered(self, name: str, first: int, last: int) -> torch.Tensor:
+        whole = torch.zeros_like(self._rows.values[first:last])
+        for place, stack in enumerate(self._rows.stacks(whole)):
+            for row, into in enumerate(stack.unbind(0), first):
+                into.copy_(self._runs[row].optimizer.state[self._parameters[row][place]][name])
+        return whole
+
+    def step(self, step: int) -> None:
+        """Take one step of all learners."""
+        if self._scheduled:
+            for run in self._scheduled:
+                run.schedule(step)
+            for (first, _), group in zip(self._blocks, self._step.param_groups, strict=True):
+                group["lr"] = self._runs[first].optimizer.param_groups[0]["lr"]
+        self._step.step()
+
+    def entries(self) -> list[list[dict[str, Any]]]:
+        """Return, for each learner and each of its parameters, what its own optimizer would keep."""
+        return [row for block in self._blocks for row in self._entries(*block)]
+
+    def _entries(self, first: int, parameter: nn.Parameter) -> Iterator[list[dict[str, Any]]]:
+        kept = self._step.state.get(parameter, {})
+        parts = {n: self._rows.stacks(v) for n, v in kept.items() if isinstance(v, torch.Tensor) and v.ndim}
+        for row in range(len(parameter)):
+            yield [
+                {n: parts[n][place][row] if n in parts else _own(value) for n, value in kept.items()}
+                for place in range(len(self._rows.names))
+            ]
+
+    def show(self) -> None:
+        """Let each learner's own optimizer see its part of the state."""
+        for run, own, found in zip(self._runs, self._parameters, self.entries(), strict=True):
+            for parameter, entries in zip(own, found, strict=True):
+                if entries:
+                    run.optimizer.state[parameter] = entries
+
+
+def _own(value: Any) -> Any:
+    return value.clone() if isinstance(value, torch.Tensor) else value
+
+
+def stride_of(run: Run) -> str:
+    """Describe how a learner's optimizer steps; those of equal descriptions step in one call."""
+    group = {name: value for name, value in run.optimizer.param_groups[0].items() if name != "params"}
+    counts = [_counted(run.optimizer.state.get(each, {})) for each in run.optimizer.param_groups[0]["params"]]
+    schedule = None if run.factor_of is None else (run.factor_of, run.rates, run.configuration.total)
+    return repr((sorted(group.items()), counts[:1], schedule))
+
+
+def _counted(entries: Mapping[str, Any]) -> list[tuple[str, object]]:
+    """Return what a parameter's state holds beside tensors of its own shape, and the names of those."""
+    return [
+        (name, value if not isinstance(value, torch.Tensor) else "" if value.ndim else value.item())
+        for name, value in sorted(entries.items())
+    ]
+
+
+def obstacle(optimizer: torch.optim.Optimizer) -> str | None:
+    """Tell why an optimizer cannot step on rows; ``None`` where it can."""
+    name = type(optimizer).__name__
+    if type(optimizer) not in ELEMENTWISE:
+        return f"{name} is not known to treat each number alone"
+    if len(optimizer.param_groups) != 1:
+        return f"{name} has parameter groups"
+    group = optimizer.param_groups[0]
+    for flag in ("foreach", "fused", "capturable", "differentiable"):
+        if group.get(flag):
+            return f"{name} has {flag}=True"
+    first = _counted(optimizer.state.get(group["params"][0], {}))
+    for each in group["params"]:
+        entries = optimizer.state.get(each, {})
+        if _counted(entries) != first:
+            return f"its parameters have not all taken the same steps with {name}"
+        for entry, value in entries.items():
+            if isinstance(value, torch.Tensor) and value.ndim and value.shape != each.shape:
+                return f"{name} keeps {entry!r} of another shape than the parameter's"
+    return None

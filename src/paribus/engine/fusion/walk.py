@@ -1,0 +1,125 @@
+"""Learners of one kind on their way to the first of their ends, as one group."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import final
+
+from paribus.engine.building.work import Outcome, Task
+from paribus.engine.fusion.certify import Certificate
+from paribus.engine.fusion.group import Group, Shape
+from paribus.engine.training.journal import Saver
+from paribus.engine.training.segment import Progress, Run, failed
+from paribus.engine.training.state import State
+from paribus.errors import StoreError
+
+
+@final
+@dataclass(eq=False)
+class Member:
+    """A segment that is trained.
+
+    Attributes:
+        task: The segment.
+        past: Gives the state at its start, and the states that it reads.
+        progress: Called now and then with the step and the loss.
+        saver: Saves it now and then.
+        run: Its moving parts, where they were made.
+        seconds: Its share of the time that was taken.
+        over: What became of it, if it is over before its end.
+        refused: Why it goes on alone; ``None`` where it need not.
+    """
+
+    task: Task
+    past: Callable[[], tuple[State | None, Mapping[str, State]]]
+    progress: Progress
+    saver: Saver | None
+    run: Run | None = None
+    seconds: float = 0.0
+    over: Outcome | None = None
+    refused: str | None = None
+
+    @property
+    def going(self) -> Run:
+        """Its moving parts."""
+        assert self.run is not None
+        return self.run
+
+    @property
+    def saves(self) -> bool:
+        """Whether its progress is to be saved now."""
+        return self.saver is not None and self.saver.due
+
+
+@final
+class Walk:
+    """Advances the members of a group.
+
+    Args:
+        group: Their places.
+        certificates: What is known of its programs, by the shape of a batch; it is added to.
+        quicker: Whether the group is to be given up where it is no quicker.
+    """
+
+    def __init__(self, group: Group, certificates: dict[Shape, Certificate], *, quicker: bool) -> None:
+        self._group = group
+        self._certificates = certificates
+        self._quicker = quicker
+
+    def to(self, members: Sequence[Member], stop: int) -> str | None:
+        """Advance members to a step; tell why they are to go on alone, where they are.
+
+        Raises:
+            StoreError: Progress cannot be saved.
+        """
+        began = time.perf_counter()
+        try:
+            refused = self._advance(members, stop)
+        except StoreError:
+            raise
+        except Exception as error:  # one of them, or the group: alone from the start it shows
+            refused = f"a step fails: {' '.join(str(error).split())}"
+            for member in members:
+                member.run = None
+        for member in members:
+            member.seconds += (time.perf_counter() - began) / len(members)
+        return refused
+
+    def _advance(self, members: Sequence[Member], stop: int) -> str | None:
+        group = self._group
+        group.take([member.going for member in members])
+        for step in range(members[0].going.step, stop):
+            group.load(step)
+            certificate = self._certificates.setdefault(group.shape, Certificate())
+            if certificate.refused is None and certificate.holds:
+                if group.shape not in group.programs:
+                    certificate.write(group)
+                for member, loss in zip(members, group.step(step), strict=True):
+                    member.going.loss = loss
+            elif not certificate.prove(group, step, quicker=self._quicker):
+                return certificate.refused
+            self._reached(members, step + 1, bound=certificate.refused is None)
+            if certificate.refused is not None:
+                return certificate.refused
+        group.leave()
+        return None
+
+    def _reached(self, members: Sequence[Member], step: int, *, bound: bool) -> None:
+        if bound and any(member.going.record.is_due(step) or member.saves for member in members):
+            self._group.show()
+        for member in members:
+            if member.over is not None:
+                continue
+            run = member.going
+            if not math.isfinite(run.loss):
+                member.over = run.outcome("diverged", None, member.seconds)
+                continue
+            try:
+                run.reached(step, member.progress, member.saver)
+            except StoreError:
+                raise
+            except Exception as error:
+                member.over = failed(member.task, error, member.seconds)

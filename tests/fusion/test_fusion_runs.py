@@ -1,0 +1,78 @@
+"""Runs with groups: the same rows and states as without, wherever they go on."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paribus import Experiment
+from paribus.datasets import digits
+from paribus.engine.fusion import together
+from paribus.errors import ConfigurationError
+from paribus.interventions import InitWeights, PerturbMomentum, ScaleGradients
+from paribus.models import MLP
+
+DATA = digits(size=8)
+DESIGN = [
+    InitWeights.make_variations(seed=(0, 1)),
+    PerturbMomentum.make_variations(momentum=(0.8, 0.5), when=((0, 5), (20, 25))),
+]
+
+
+def experiment(store: Path, steps: int = 50, interventions: Any = DESIGN) -> Experiment:
+    return Experiment(partial(MLP, 64, (16,)), DATA, interventions, steps=steps, store=store)
+
+
+def found(exp: Experiment) -> list[Any]:
+    """What a run left: its rows, and the bits of each learner."""
+    weights = [tuple(learner.checkpoint().model.state_dict().values()) for learner in exp]
+    return [exp.frame().to_dicts(), [[t.numpy().tobytes() for t in tensors] for tensors in weights]]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    exp = experiment(tmp_path_factory.mktemp("alone"))
+    exp.run(progress=False, fuse=False)
+    return found(exp)
+
+
+@pytest.mark.parametrize(("executor", "fuse"), [("serial", "auto"), ("serial", 4), ("local", 4)])
+def test_a_run_with_groups_leaves_what_one_without_does(
+    folder: Path, alone: list[Any], executor: str, fuse: Any
+) -> None:
+    together.known.clear()
+    exp = experiment(folder, steps=50)
+    exp.run(executor, progress=False, fuse=fuse, workers=2 if executor == "local" else None)
+    assert found(exp) == alone
+    assert exp.run(progress=False).steps_trained == 0
+    if fuse == 4 and executor == "serial":
+        assert any(record.certificates for record in together.known.values())
+
+
+def test_a_run_with_groups_goes_on_where_one_without_ended(folder: Path, alone: list[Any]) -> None:
+    experiment(folder, steps=30).run(progress=False, fuse=False)
+    exp = experiment(folder)
+    exp.run(progress=False, fuse=3)
+    assert found(exp) == alone
+
+
+def test_the_plan_says_what_is_no_part_of_a_group(folder: Path) -> None:
+    scales = ScaleGradients.make_variations(factor=(0.5, 2.0), when=((0, 9),))
+    plan = str(experiment(folder, 2000, scales).plan(fuse="auto"))
+    assert "2 × a segment that is no part of a group: ScaleGradients acts within the step" in plan
+
+
+@pytest.mark.parametrize("fuse", [0, True, -1, "yes", 1.5])
+def test_what_says_nothing_about_groups_is_refused(folder: Path, fuse: Any) -> None:
+    with pytest.raises(ConfigurationError, match="fuse="):
+        experiment(folder).run(progress=False, fuse=fuse)
+
+
+def test_threads_of_the_caller_are_left_alone(folder: Path) -> None:
+    before = torch.get_num_threads()
+    experiment(folder, 12).run(progress=False, fuse=4)
+    assert torch.get_num_threads() == before
