@@ -11,22 +11,46 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from paribus.engine.learners.designs import leave_k_out, leave_one_out, one_at_a_time, pairs
     from paribus.engine.results.importance import permutation_importance
-    from paribus.engine.running.executors import Executor, Joblib, Serial
+    from paribus.engine.running.executors import Executor, Joblib, Local, Ray, Serial
+    from paribus.engine.search.pruning import (
+        Divergence,
+        Hyperband,
+        Median,
+        Plateau,
+        SuccessiveHalving,
+        Wilcoxon,
+    )
+    from paribus.engine.search.search import Search
+    from paribus.engine.training.opaque import TrainableLearner
     from paribus.errors import ParibusError
     from paribus.experiment import Experiment
+    from paribus.interventions.dimensions import Categorical, Float, Int
     from paribus.learner import Learner
     from paribus.loggers import Logger, register_metric
     from paribus.store import Store
 
 _HOMES = {
+    "Categorical": "paribus.interventions.dimensions",
+    "Divergence": "paribus.engine.search.pruning",
     "Executor": "paribus.engine.running.executors",
     "Experiment": "paribus.experiment",
+    "Float": "paribus.interventions.dimensions",
+    "Hyperband": "paribus.engine.search.pruning",
+    "Int": "paribus.interventions.dimensions",
     "Joblib": "paribus.engine.running.executors",
     "Learner": "paribus.learner",
+    "Local": "paribus.engine.running.executors",
     "Logger": "paribus.loggers",
+    "Median": "paribus.engine.search.pruning",
     "ParibusError": "paribus.errors",
+    "Plateau": "paribus.engine.search.pruning",
+    "Ray": "paribus.engine.running.executors",
+    "Search": "paribus.engine.search.search",
     "Serial": "paribus.engine.running.executors",
     "Store": "paribus.store",
+    "SuccessiveHalving": "paribus.engine.search.pruning",
+    "TrainableLearner": "paribus.engine.training.opaque",
+    "Wilcoxon": "paribus.engine.search.pruning",
     "leave_k_out": "paribus.engine.learners.designs",
     "leave_one_out": "paribus.engine.learners.designs",
     "one_at_a_time": "paribus.engine.learners.designs",
@@ -36,14 +60,27 @@ _HOMES = {
 }
 
 __all__ = [
+    "Categorical",
+    "Divergence",
     "Executor",
     "Experiment",
+    "Float",
+    "Hyperband",
+    "Int",
     "Joblib",
     "Learner",
+    "Local",
     "Logger",
+    "Median",
     "ParibusError",
+    "Plateau",
+    "Ray",
+    "Search",
     "Serial",
     "Store",
+    "SuccessiveHalving",
+    "TrainableLearner",
+    "Wilcoxon",
     "leave_k_out",
     "leave_one_out",
     "one_at_a_time",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,18 +14,22 @@ from typing import TYPE_CHECKING, Any, Literal, final
 
 import torch
 
-from paribus import analysis, markup
-from paribus.analysis import Factor, Table
+from paribus import markup
+from paribus.analysis import Factor
 from paribus.engine.building.loading import columns_of, load, named_splits, sample_of
 from paribus.engine.building.model import read_model, torch_dtype
 from paribus.engine.building.objective import choose
 from paribus.engine.building.preparation import Outline, count_samples
-from paribus.engine.building.work import Work
+from paribus.engine.building.work import REPORTED, Work
+from paribus.engine.fusion import Fuse, check_fuse, worth
+from paribus.engine.fusion.alone import notes_of
 from paribus.engine.learners.collection import collection_paused
 from paribus.engine.learners.configuration import Data, base_configuration
 from paribus.engine.learners.controls import with_controls
-from paribus.engine.learners.designs import expand, read
+from paribus.engine.learners.designs import Cell, expand, has_dimensions, read
+from paribus.engine.learners.openings import Filler
 from paribus.engine.learners.reading import (
+    check_any,
     check_optimizers,
     distinct,
     read_checkpoints,
@@ -48,12 +53,21 @@ from paribus.engine.results.gathering import gathered
 from paribus.engine.running.executors import Executor, choose_executor
 from paribus.engine.running.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.running.retention import Keep, check_keep, retain
-from paribus.engine.running.run import Session, Summary, execute, summarise
+from paribus.engine.running.run import Round, Session, Summary, execute, summarise, untried
+from paribus.engine.search.cutting import PrunedCells, make_cutter, united
+from paribus.engine.search.found import Found
+from paribus.engine.search.pruning import Pruner
+from paribus.engine.search.scores import Scores
+from paribus.engine.search.search import Search
+from paribus.engine.search.trials import Trial, cells_of, read_search
 from paribus.engine.showing.progress import metered
 from paribus.engine.training.checkpoint import Replayer
 from paribus.engine.training.journal import Journal
-from paribus.engine.training.ledger import read_parts
-from paribus.evidence import Evidence, Kind, factors_of
+from paribus.engine.training.ledger import read_families, read_parts
+from paribus.engine.training.opaque import check_visible, read_train
+from paribus.errors import ConfigurationError
+from paribus.evidence import Evidence, factors_of
+from paribus.findings import Findings
 from paribus.identity import Fingerprint, fingerprint
 from paribus.interventions.designs import Design
 from paribus.interventions.settings import Budget, Numerics, OptimizerSetting, Seeds
@@ -66,7 +80,6 @@ if TYPE_CHECKING:
 
     from paribus.interventions.sites import DataIntervention
     from paribus.loggers.sinks import Sink
-    from paribus.plotting import Figure
     from paribus.plotting.drawing import Drawing
 
 _DEFAULT_OPTIMIZER = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
@@ -75,7 +88,7 @@ _MEMORY = 2 * 2**30
 
 
 @final
-class Experiment:
+class Experiment(Findings):
     """Variations of interventions on one training, each cell a learner, each learner computed once.
 
     Args:
@@ -91,6 +104,8 @@ class Experiment:
             them is a sum of named terms; by default the targets decide: integers are classes.
         objective: Instead of a loss: a function of ``(model, batch)`` that returns a scalar, or a mapping of
             named terms that are summed.
+        train: A function of a `TrainableLearner` that trains its model in its own way; nothing can then be
+            changed, shared or kept between the first step and the last.
         schedule: Factor on the learning rate: ``Cosine()``, ``StepDecay(every=…)``, a function.
         seed: Seed of every stream of random draws, where no intervention sets another.
         weights: ``"draw"``: initial weights come from the ``init`` stream; ``"keep"``: from the model given.
@@ -106,6 +121,9 @@ class Experiment:
             read from its code; they count in every key.
         checkpoints: Steps, or a schedule of them, at which states are kept; those at forks, window edges
             and ends are kept anyway.
+        search: How search dimensions (`Float`, `Int`, `Categorical`) are filled.
+        pruner: Without a search: stops learners that are not promising, as in
+            ``Median("test/loss", "minimize")``.
 
     Raises:
         ConfigurationError: The experiment, as it is written, cannot be run.
@@ -136,6 +154,7 @@ class Experiment:
         epochs: int | None = None,
         loss: object = None,
         objective: object = None,
+        train: object = None,
         schedule: object = None,
         seed: int = 0,
         weights: Literal["draw", "keep"] = "draw",
@@ -149,6 +168,8 @@ class Experiment:
         memory: int = _MEMORY,
         depends_on: Iterable[object] = (),
         checkpoints: Schedule | Iterable[int] | None = None,
+        search: Search | None = None,
+        pruner: Pruner | None = None,
     ) -> None:
         budget = Budget(steps, _DEFAULT_EPOCHS if steps is None and epochs is None else epochs)
         torch_dtype(dtype)
@@ -157,6 +178,8 @@ class Experiment:
         self._datasets = named_splits(dataset, test_fraction=test_fraction, seed=seed)
         self._model = read_model(model, weights)
         self._objective = choose(loss, objective, sample_of("train", self._datasets["train"]))
+        pruning = pruner if search is None else getattr(search, "pruner", None)
+        self._train = read_train(train, checkpoints=checkpoints, pruner=pruning)
         base = base_configuration(
             model=self._model.fingerprint(),
             data=Data(self._data_fingerprint(), len(self._datasets["train"])),  # type: ignore[arg-type]
@@ -167,20 +190,41 @@ class Experiment:
             training=read_training(batch_size, schedule),
             numerics=Numerics(device, dtype, threads),
             budget=budget,
+            train=None if train is None else fingerprint(train, name="train"),
         )
         design, resolver = read(interventions), Resolver(self._count_samples)
-        cells = expand(design, base, resolver)
-        self.cells = distinct(with_controls(cells, design, base, resolver))
+        cells = with_controls(expand(design, base, resolver), design, base, resolver)
+        check_any(cells)
+        for cell in cells if train is not None else ():
+            check_visible(cell.configuration)
         self.store = Store.open(store or os.environ.get("PARIBUS_STORE") or ".paribus")
+        self._checkpoints = read_checkpoints(checkpoints)
+        self._trials, self._unsearched = read_search(
+            search, cells, has_dimensions(design), Filler(base, resolver), self.logger.metrics(), self.store
+        )
+        self._pruned = None if pruner is None else self._read_pruner(pruner, cells)
+        self._settle(self._trials.known() if self._trials else [])
+
+    def _settle(self, trials: Sequence[Trial]) -> None:
+        """Take the cells without dimensions, and those of some trials, as the learners."""
+        self.cells = distinct(cells_of(self._unsearched, trials))
+        stops = self._pruned.stops() if self._pruned else united(s for trial in trials for s in trial.stops)
         metrics = self.logger.metrics()
         self._session = Session(
             [cell.configuration for cell in self.cells],
             [(metric, metric.digest.hex()) for metric in metrics if metric.pair is None],
             self.store,
             sum(cell.control for cell in self.cells),
-            read_checkpoints(checkpoints),
+            self._checkpoints,
             list_pairs(self.cells, [metric for metric in metrics if metric.pair is not None]),
+            stops,
         )
+
+    def _read_pruner(self, pruner: Pruner, cells: Sequence[Cell]) -> PrunedCells:
+        if self._trials is not None:
+            raise ConfigurationError("Experiment: pruner= beside search=; write Search(pruner=…)")
+        learners = [cell.configuration for cell in cells]
+        return PrunedCells(cells, make_cutter(pruner, self.logger.metrics(), self.store, learners))
 
     @cached_property
     def work(self) -> Work:
@@ -189,15 +233,41 @@ class Experiment:
             name: load(name, dataset, memory=self._memory, workers=self._loaders)
             for name, dataset in self._datasets.items()
         }
-        return Work(self._model, self._objective, splits, self.logger)
+        return Work(self._model, self._objective, splits, self.logger, self._train)
 
-    def plan(self) -> Plan:
+    def plan(self, *, fuse: Fuse = False) -> Plan:
         """Say what is cached, what would be trained, and why; nothing is trained.
 
+        Args:
+            fuse: As in `run`; then the plan also says what cannot be part of a group.
+
         Raises:
+            ConfigurationError: ``fuse`` says nothing about groups.
             StoreError: The store cannot be read.
         """
-        return self._session.plan()[0]
+        check_fuse(fuse)
+        trials = self._trials.known() if self._trials else []
+        self._settle(trials)
+        plan = self._session.plan()[0]
+        notes = self._trials.notes(trials) if self._trials else ()
+        if worth(fuse, plan.steps_to_train):
+            segments = [plan.segments[place] for place in plan.to_run]
+            starts = [(segment.configuration, segment.start) for segment in segments]
+            notes = (*notes, *notes_of(starts, opaque=self._train is not None))
+        return replace(plan, notes=notes)
+
+    def _next_plan(self, began: float) -> tuple[Plan, Mapping[str, Record]]:
+        """Ask for the trials that may be asked for now, and plan; states to start from are sound."""
+        if self._trials is None:
+            if self._pruned is not None:
+                self._settle([])
+            return self._session.sound_plan()
+        limit = self._trials.search.timeout or math.inf
+        trials = self._trials.asked(lambda: time.perf_counter() - began < limit)
+        self._settle(trials)
+        plan, records = self._session.sound_plan()
+        is_over = time.perf_counter() - began >= limit
+        return replace(plan, notes=self._trials.notes(trials, is_over=is_over)), records
 
     def run(
         self,
@@ -209,6 +279,7 @@ class Experiment:
         progress: bool = True,
         save_every: float = 60.0,
         keep: Keep = "all",
+        fuse: Fuse = False,
     ) -> Summary:
         """Train what is not cached.
 
@@ -216,7 +287,9 @@ class Experiment:
         again. After an interrupt, the next run goes on from the segments that were finished.
 
         Args:
-            executor: ``"serial"``, ``"joblib"``, or an executor. The bits do not depend on it.
+            executor: ``"serial"``: here, one after another; ``"local"``: on all cores, by processes of
+                Paribus's own; ``"joblib"``: by those of joblib; ``"ray"``: on a cluster; or an executor, as
+                `Local` or `Ray`. The bits do not depend on it.
             workers: Processes of the executor; ``None``: one per core.
             plot: Whether the default figures (`Evidence.figures`) are drawn: in a notebook in place while the
                 run goes on, elsewhere into ``figures`` at its end, as PNG and CSV.
@@ -224,6 +297,8 @@ class Experiment:
             save_every: Seconds after which the progress of a long segment is saved.
             keep: States that stay on disk after the run: ``"all"``, ``"ends"`` of learners, or as many as fit
                 into a number of bytes; a state that was dropped is replayed when it is asked for.
+            fuse: How many learners are trained as one batched model at most, each with the bits that it has
+                alone: ``False``, none; ``"auto"``, as many as pay; or a number.
             progress: Whether a line with the progress (in a log, one every ten seconds), and the summary at
                 the end, are shown.
 
@@ -235,26 +310,29 @@ class Experiment:
         began = time.perf_counter()
         chosen = choose_executor(executor, workers)
         check_keep(keep)
-        plan, records = self._session.sound_plan()
-        after = plan
-        outcomes: list[Any] = []
+        check_fuse(fuse)
         drawing = self._drawing(Path(figures)) if plot else None
-        tasks = plan.tasks()
-        if tasks:
-            self._check_before_training()
+        rounds: list[Round] = []
+        after, records = self._next_plan(began)
+        while tasks := untried(after, rounds):
+            self._check_before_training([each.plan for each in rounds])
             journal = Journal.open(self.store, self.work, tasks, save_every)
-            with metered(plan, self.store.path, shown=progress) as meter:
+            with metered(after, self.store.path, shown=progress) as meter:
                 settled = [meter.settled] if drawing is None else [meter.settled, drawing.settled]
-                outcomes = execute(tasks, plan.states, journal, self.work, chosen, meter.reached, settled)
-            after, records = self._session.plan()
+                outcomes = execute(
+                    tasks, after.states, journal, self.work, chosen, meter.reached, settled, fuse
+                )
+            rounds.append(Round(after, tasks, outcomes))
+            after, records = self._next_plan(began)
         computed = self._compute_pairs(after, records)
         retain(after, self.store, keep)
         if self.store.writable:
             self.store.touch(segment.key for segment in after.segments)
             self.store.touch(pair.key for pair in self._session.pairs)
+            self.store.touch(self._trials.suggestions if self._trials else ())
         ends = histories(self.cells, after, Known(records))
         diverged = sum(history.status == "diverged" for history in ends)
-        summary = summarise(plan, after, outcomes, computed, diverged, began)
+        summary = replace(summarise(rounds, after, computed, diverged, began), notes=after.notes)
         if drawing is not None:
             summary = replace(summary, files=drawing.finish())
         if progress:
@@ -295,13 +373,42 @@ class Experiment:
         plan, records = self._session.plan()
         return Evidence(self.cells, *self._read(plan, records), plan, records, self.pairs)
 
-    def frame(self) -> pl.DataFrame:
-        """Return one row per learner and recorded step: levels as typed columns, metrics as columns."""
-        return self.evidence().frame
+    def found(self) -> Found:
+        """Gather what the store holds of the search now.
 
-    def results(self) -> pl.DataFrame:
-        """Return one row per learner: status, levels, and the scalar metrics at the last step."""
-        return self.evidence().results
+        Raises:
+            ConfigurationError: There is no search.
+        """
+        if self._trials is None:
+            raise ConfigurationError("Experiment: there is no search; give one, as in search=Search(…)")
+        trials = self._trials.known()
+        self._settle(trials)
+        learners = {cell.configuration.key(): index for index, cell in enumerate(self.cells)}
+        digests = [*self._session.digests.values(), REPORTED]
+        return Found(self._trials, trials, Scores(self.store, digests), self.logger.metrics(), learners)
+
+    @collection_paused()
+    def scan(self) -> pl.LazyFrame:
+        """Return what `frame` does as a lazy frame, for more learners than fit into memory.
+
+        Named as in polars, where ``scan_parquet`` is the lazy ``read_parquet``. Nothing that was recorded is
+        read before ``collect``, and then a few hundred learners at a time, only those that a filter on levels
+        or status leaves, and only the columns that are asked for.
+
+        Example:
+            ``exp.scan().filter(pl.col("step") == 0).group_by("status").agg(pl.mean("test/loss")).collect()``
+
+        Raises:
+            StoreError: The store cannot be read.
+        """
+        from paribus.engine.results.scanning import Scan
+
+        session = self._session
+        plan, records = session.plan(numbers=False)
+        known, pairs = Known(records), self.store.records(pair.key for pair in session.pairs)
+        ends, values = histories(self.cells, plan, known), control_rows(session.pairs, pairs)
+        read = partial(read_families, self.store)
+        return Scan(self.cells, ends, plan, known, session.digests, session.once, values, read).lazy()
 
     def pairs(self) -> pl.DataFrame:
         """Return one row per value of the pair metrics: metric, learner, other, step, name, value."""
@@ -325,87 +432,6 @@ class Experiment:
         each = (cell.configuration for cell in self.cells)
         documents = [json.loads(configuration.manifest(configuration.total)) for configuration in each]
         choose_sink(sink, where, options).write(learner_runs(self.frame(), levels, documents))
-
-    def compare(self, metric: str, **options: Any) -> Table:
-        """Compare each treatment with its control, all seeds equal.
-
-        Args:
-            metric: Name of a scalar metric, as in ``"test/accuracy"``, at the last step.
-            **options: See `paribus.analysis.compare`: ``better``, ``margin``, ``confidence``, ``labels``,
-                ``allow_adaptive``; and ``best_by``, a validation metric: each learner counts at the step
-                where that was best.
-
-        Raises:
-            AnalysisError: Nothing can be compared.
-        """
-        return self.evidence().table(analysis.compare, metric, **options)
-
-    def leave_one_out(self, metric: str, *, pairs: bool = False, **options: Any) -> Table:
-        """Rank the parts of a whole by what it costs to change each, or with `pairs` two, others in place.
-
-        Options are those of `paribus.analysis.leave_one_out` or `pairs_removed`, and ``best_by``.
-        """
-        make = analysis.pairs_removed if pairs else analysis.leave_one_out
-        return self.evidence().table(make, metric, **options)
-
-    def anova(self, metric: str, **options: Any) -> Table:
-        """Split the variation of a metric among treatments, their interactions and the seeds.
-
-        Options are those of `paribus.analysis.anova`, and ``best_by``.
-        """
-        return self.evidence().table(analysis.anova, metric, **options)
-
-    def variance(self, metric: str, **options: Any) -> Table:
-        """Estimate what share of the variance between replicates each seed has.
-
-        Options are those of `paribus.analysis.variance`, and ``best_by``.
-        """
-        return self.evidence().table(analysis.variance, metric, **options)
-
-    def tuned(self, metric: str, *, over: Sequence[str], by: str, **options: Any) -> Table:
-        """Report `metric` at the levels of `over` that `by`, a validation metric, chose in each condition.
-
-        Options are those of `paribus.analysis.tuned`.
-        """
-        return self.evidence().table(analysis.tuned, metric, over=over, by=by, **options)
-
-    def aggregate(self, metric: str, *, task: str, **options: Any) -> Table:
-        """Summarise each condition over the tasks of column `task` by the interquartile mean.
-
-        Options are those of `paribus.analysis.aggregate`, which also takes joined frames of several
-        experiments.
-        """
-        return self.evidence().table(analysis.aggregate, metric, task=task, **options)
-
-    def plot(self, metric: str = "test/loss", kind: Kind = "curves", **options: Any) -> Figure:
-        """Draw a figure, with its tidy table and its caption.
-
-        Args:
-            metric: Name of a scalar metric; for ``kind="pairs"``, of a value in the column ``name`` of
-                ``exp.pairs()``.
-            kind: ``"curves"`` over training, ``"effects"`` (the forest plot of `compare`), ``"slice"``,
-                ``"interaction"``, ``"importance"``, ``"pairs"``, ``"profile"``, ``"variance"``,
-                ``"parallel"`` or ``"ridge"``.
-            **options: What the function of that name in `paribus.plotting` takes (``labels``, ``width``, …),
-                and what the table takes that it draws.
-
-        Raises:
-            AnalysisError: No learner recorded the metric, or the design does not allow the figure.
-        """
-        return self.evidence().plot(metric, kind, **options)
-
-    def report(self, path: str | Path, *, metrics: Sequence[str] | None = None, **options: Any) -> Path:
-        """Write verdicts, tables, figures, failures, provenance and data as one HTML file; return its path.
-
-        Args:
-            path: The file, or a folder that exists.
-            metrics: What is judged; ``None``: the test accuracy, else the test loss, else the first one.
-            **options: ``question`` and ``labels``, printed; and the options of `compare`.
-
-        Raises:
-            AnalysisError: Nothing was trained, or a metric was not recorded.
-        """
-        return self.evidence().report(path, metrics=metrics, **options)
 
     @property
     def factors(self) -> list[Factor]:
@@ -444,17 +470,22 @@ class Experiment:
     def _data_fingerprint(self) -> Fingerprint:
         return fingerprint(self._datasets, name="data")
 
-    def _check_before_training(self) -> None:
+    def _check_before_training(self, earlier: Sequence[Plan]) -> None:
         """Refuse data that changed and optimizers that cannot be made; try one step, and watch it.
 
         Not at construction: making an optimizer costs torch seconds of imports, and a cached experiment none.
+        In later rounds only what is new is tried.
         """
-        check_unchanged(self.cells[0].configuration, self._data_fingerprint())
-        check_optimizers(self.cells)
-        try_first_step(self.work, self.cells[0].configuration, self.store)
-        certify_architectures(self.work, (cell.configuration for cell in self.cells))
-        try_interventions(self.work, (cell.configuration for cell in self.cells))
-        rehearse(self.work, (cell.configuration for cell in self.cells))
+        known = {learner.key for plan in earlier for learner in plan.learners}
+        new = [cell for cell in self.cells if cell.configuration.key() not in known]
+        if not earlier:
+            check_unchanged(self.cells[0].configuration, self._data_fingerprint())
+        check_optimizers(new)
+        if not earlier:
+            try_first_step(self.work, self.cells[0].configuration, self.store)
+        certify_architectures(self.work, (cell.configuration for cell in new))
+        try_interventions(self.work, (cell.configuration for cell in new))
+        rehearse(self.work, (cell.configuration for cell in new))
 
     def _read(self, plan: Plan, records: Mapping[str, Record]) -> tuple[list[History], pl.DataFrame]:
         """Read how each learner ended, and what was recorded."""
