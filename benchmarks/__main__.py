@@ -1,4 +1,4 @@
-"""``python -m benchmarks``: measure, and print one table."""
+"""``python -m benchmarks``: measure, print one table, and write JSON and a picture where asked to."""
 
 from __future__ import annotations
 
@@ -8,12 +8,41 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cache, figures, frames, identity, logging, overhead, step, store, trajectories
-from benchmarks.table import as_json, for_terminal, write_page
+from benchmarks import (
+    cache,
+    figures,
+    frames,
+    fusion,
+    identity,
+    logging,
+    overhead,
+    peers,
+    scale,
+    search,
+    step,
+    store,
+    trajectories,
+)
+from benchmarks.table import PICTURE, as_json, for_terminal, write_page
+from paribus.bench.picture import draw
 
 BENCHMARKS = [
     module.BENCHMARK
-    for module in (step, overhead, logging, trajectories, cache, identity, store, frames, figures)
+    for module in (
+        step,
+        overhead,
+        logging,
+        trajectories,
+        fusion,
+        cache,
+        peers,
+        scale,
+        identity,
+        store,
+        search,
+        frames,
+        figures,
+    )
 ]
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -25,7 +54,8 @@ def main() -> None:
     parser.add_argument("--only", choices=names, action="append", help="one of them; may be repeated")
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
-    parser.add_argument("--write", action="store_true", help="put the figures into docs/benchmarks.md")
+    parser.add_argument("--picture", type=Path, metavar="FILE", help="draw them there too")
+    parser.add_argument("--write", action="store_true", help="put table and picture into docs/benchmarks.md")
     given = parser.parse_args()
     console, results = Console(), {}
     for benchmark in BENCHMARKS:
@@ -37,6 +67,9 @@ def main() -> None:
     console.print(for_terminal(results))
     if given.json:
         given.json.write_text(json.dumps(as_json(results), indent=2, ensure_ascii=False) + "\n")
+    for picture in [given.picture, PAGE.parent / PICTURE if given.write else None]:
+        if picture is not None:
+            draw(results, picture)
     if given.write:
         write_page(PAGE, BENCHMARKS, results)
 

@@ -9,16 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 from benchmarks.measure import Benchmark, Figure, Timing, middle, side_by_side
-from paribus import Experiment, Logger, register_metric
+from paribus import Experiment, Logger, analysis, register_metric
 from paribus.datasets import blobs
 from paribus.engine.building.work import Outcome
+from paribus.engine.learners.collection import collection_paused
 from paribus.engine.planning.known import Known
 from paribus.engine.results.gathering import gathered
 from paribus.engine.training.journal import Journal
 from paribus.engine.training.ledger import read_families, record_of
 from paribus.interventions import InitWeights, SetOptimizer
 from paribus.models import MLP
+from paribus.store import compact
 from paribus.store.record import COLUMNS, encode
 
 _COLUMNS = 6
@@ -31,17 +35,23 @@ def measure(learners: int, rows: int, repetitions: int) -> list[Figure]:
         fill(exp, {"six": [f"six/{index}" for index in range(_COLUMNS)]})
         sides: dict[str, Callable[[], object]] = {"reading": _reader(exp), "frame": exp.frame}
         sides |= {"results": exp.results, "compare": lambda: exp.compare("six/0", better="higher")}
-        before = _timed(sides, repetitions)
-        exp.store.compact()
-        after = _timed({"reading": sides["reading"]}, repetitions)
+        evidence = exp.evidence()
+        assert evidence.metrics
+        alone = {"alone": lambda: evidence.table(analysis.compare, "six/0", better="higher")}
+        before = _timed(sides | alone, repetitions)
+        compact(exp.store)
+        after = _timed({"reading": sides["reading"], "frame": exp.frame, "lazy": _lazily(exp)}, repetitions)
         exp.store.close()
     of = f"{learners:,} learners × {rows} rows × {_COLUMNS} columns"
     return [
         _figure(f"reading {of} into polars", before["reading"], 0.3),
         _figure("the same, compacted", after["reading"], 0.1),
         _figure(f"exp.frame() of {learners:,} learners, its plan included", before["frame"], 0.5),
+        _figure("the same, compacted", after["frame"], 0.5),
+        _figure("exp.scan() of them, compacted: one column of one seed in a hundred", after["lazy"]),
         _figure("exp.results() of them", before["results"]),
         _figure("exp.compare() of them, from the store on", before["compare"], 0.5),
+        _figure("the same table from the frame in memory", before["alone"], 0.5),
     ]
 
 
@@ -59,11 +69,17 @@ def _reader(exp: Experiment) -> Callable[[], object]:
     session = exp._session
     plan, _ = session.plan()
 
+    @collection_paused()  # as the experiment does
     def read() -> object:
         known = Known(read_families(exp.store, session.configurations))
         return gathered(session.configurations, plan, known, session.digests)
 
     return read
+
+
+def _lazily(exp: Experiment) -> Callable[[], object]:
+    some = pl.col("InitWeights.seed") % 100 == 0
+    return lambda: exp.scan().filter(some).select("learner", "step", "six/0").collect()
 
 
 class Six(Logger):
@@ -104,7 +120,7 @@ def fill(exp: Experiment, columns: Mapping[str, Sequence[str]]) -> None:
     now = time.time()
     rows = []
     for number, task in enumerate(tasks):
-        recorded = {name: _rows(number, task.due[name], given) for name, given in columns.items()}
+        recorded = {name: _rows(number, task.due.get(name, ()), given) for name, given in columns.items()}
         outcome = Outcome(task.key, "done", task.stop, recorded, state=state)
         record = record_of(task, outcome, journal.digests, journal.parts, None)
         rows.append((*encode(replace(record, created=now)), now))

@@ -7,14 +7,10 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
-from torch import nn
-
 from benchmarks.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus import Experiment
+from paribus.bench.ratios import fork
 from paribus.datasets import digits
-from paribus.engine.building.model import Template
-from paribus.engine.training.state import capture, restore
 from paribus.interventions import PerturbMomentum, SetOptimizer
 from paribus.models import MLP
 
@@ -26,7 +22,7 @@ _STEPS = 6000
 
 def measure(steps: int, momenta: int, width: int, repetitions: int) -> list[Figure]:
     """Time the study of momentum windows against its learners alone, and a fork against a copy."""
-    return [*_study(steps, _MOMENTA[:momenta], repetitions), _fork(width, repetitions)]
+    return [*_study(steps, _MOMENTA[:momenta], repetitions), fork(width, repetitions)]
 
 
 def _study(steps: int, momenta: Sequence[float], repetitions: int) -> list[Figure]:
@@ -87,33 +83,6 @@ def _alone(stores: Iterator[Path], steps: int, momenta: Sequence[float]) -> Iter
     for momentum, factor, window in itertools.product(momenta, _FACTORS, _windows(steps)):
         one = [SetOptimizer(momentum=momentum), PerturbMomentum(momentum * factor, when=window)]
         yield Experiment(MLP(), digits(), one, steps=steps, store=next(stores))
-
-
-def _fork(width: int, repetitions: int) -> Figure:
-    """Leave a trunk and start a branch from it in memory: the state out of one model and into a new one."""
-    model = nn.Sequential(nn.Linear(width, 5 * width), nn.Linear(5 * width, width))
-    optimizer = _optimizer(model)
-    model(torch.ones(1, width)).sum().backward()
-    optimizer.step()
-    source, trunk = Template(model), capture(1, model, optimizer)
-
-    def fork() -> object:
-        state, branch = capture(1, model, optimizer), source.blank()
-        restore(state, branch, _optimizer(branch))
-        return branch
-
-    def copy() -> object:
-        return {name: tensor.clone() for name, tensor in trunk.tensors.items()}
-
-    timings = side_by_side({"fork": lambda: fork, "copy": lambda: copy}, repetitions)
-    found, count = ratio(timings["fork"], timings["copy"]), sum(p.numel() for p in model.parameters())
-    detail = f"{middle(timings['fork'], 1e3).wall:.0f} against {middle(timings['copy'], 1e3).wall:.0f} ms"
-    what = f"fork of a state of {count:,} parameters over a copy of it"
-    return Figure(what, found.wall, "×", 3.0, cpu=found.cpu, detail=detail)
-
-
-def _optimizer(model: nn.Module) -> torch.optim.Optimizer:
-    return torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9)
 
 
 BENCHMARK = Benchmark(

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from paribus.commands import exchange, listing, upkeep, watch
+from paribus.commands import bench, exchange, listing, upkeep, watch
 from paribus.errors import ParibusError
 
 app = typer.Typer(
@@ -27,9 +27,10 @@ app.command("verify")(upkeep.verify_store)
 app.command("gc")(upkeep.collect)
 app.command("pin")(upkeep.pin)
 app.command("unpin")(upkeep.unpin)
-app.command("compact")(upkeep.compact)
+app.command("compact")(upkeep.compact_store)
 app.command("export")(exchange.export_records)
 app.command("import")(exchange.import_records)
+app.command("bench")(bench.bench)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
