@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from benchmarks.measure import Benchmark, Figure, Timing, fresh_interpreter, middle
 from paribus import Experiment
+from paribus.bench.measure import Benchmark, Figure, Timing, fresh_interpreter, middle
 from paribus.datasets import blobs
 from paribus.interventions import InitWeights, SetOptimizer
 from paribus.models import MLP

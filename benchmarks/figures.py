@@ -7,8 +7,8 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.frames import fill
-from benchmarks.measure import Benchmark, Figure, middle, side_by_side
 from paribus import Experiment
+from paribus.bench.measure import Benchmark, Figure, middle, side_by_side
 from paribus.datasets import digits
 from paribus.interventions import InitWeights, PerturbMomentum, SetOptimizer
 from paribus.models import MLP

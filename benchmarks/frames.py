@@ -11,8 +11,8 @@ from typing import Any
 
 import polars as pl
 
-from benchmarks.measure import Benchmark, Figure, Timing, middle, side_by_side
 from paribus import Experiment, Logger, analysis, register_metric
+from paribus.bench.measure import Benchmark, Figure, Timing, middle, side_by_side
 from paribus.datasets import blobs
 from paribus.engine.building.work import Outcome
 from paribus.engine.learners.collection import collection_paused

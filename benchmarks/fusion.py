@@ -15,9 +15,9 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
-from benchmarks.by_hand import BATCH_SIZE, evaluate, step
-from benchmarks.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus import Experiment
+from paribus.bench.by_hand import BATCH_SIZE, evaluate, step
+from paribus.bench.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus.datasets import digits
 from paribus.interventions import InitWeights, PerturbMomentum, SetOptimizer
 from paribus.models import MLP, LeNet5

@@ -14,8 +14,8 @@ import joblib
 import torch
 
 from benchmarks.large_model import source
-from benchmarks.measure import Benchmark, Figure, fresh_interpreter, middle, ratio, side_by_side
 from paribus import Experiment
+from paribus.bench.measure import Benchmark, Figure, fresh_interpreter, middle, ratio, side_by_side
 from paribus.datasets import blobs
 from paribus.engine.learners.resolver import Resolver
 from paribus.identity import digest

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from benchmarks.by_hand import EVALUATION_BATCH, evaluate
-from benchmarks.measure import Benchmark, Figure, Timing, side_by_side
 from paribus import Experiment, Logger
+from paribus.bench.by_hand import EVALUATION_BATCH, evaluate
+from paribus.bench.measure import Benchmark, Figure, Timing, side_by_side
 from paribus.datasets import digits
 from paribus.models import MLP, LeNet5
 

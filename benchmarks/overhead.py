@@ -12,9 +12,9 @@ from statistics import median
 
 import torch
 
-from benchmarks.by_hand import one_step
-from benchmarks.measure import Benchmark, Figure, Timing, fresh_interpreter, middle, side_by_side
 from paribus import Experiment, Joblib, Local, Serial
+from paribus.bench.by_hand import one_step
+from paribus.bench.measure import Benchmark, Figure, Timing, fresh_interpreter, middle, side_by_side
 from paribus.datasets import digits
 from paribus.engine.running.executors import Executor
 from paribus.engine.running.executors.base import Backend

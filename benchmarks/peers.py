@@ -10,8 +10,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from benchmarks.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus import Experiment
+from paribus.bench.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus.datasets import blobs
 from paribus.interventions import InitWeights, SetOptimizer
 from paribus.models import MLP

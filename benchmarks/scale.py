@@ -18,10 +18,10 @@ import torch
 from joblib import Parallel, delayed
 
 from benchmarks.answering import answered, learners, sustained
-from benchmarks.by_hand import loop_with_tensors
-from benchmarks.measure import Benchmark, Figure, Prepare, fresh_interpreter, middle, ratio, side_by_side
 from benchmarks.simulation import Costs, durations, plan_of, simulate
 from paribus import Experiment, Joblib, Local, Ray, Serial
+from paribus.bench.by_hand import loop_with_tensors
+from paribus.bench.measure import Benchmark, Figure, Prepare, fresh_interpreter, middle, ratio, side_by_side
 from paribus.datasets import digits
 from paribus.engine.running.executors import Executor
 from paribus.engine.running.executors.ray_agents import ActorBackend, Parcel, Surroundings

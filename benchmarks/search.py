@@ -10,8 +10,8 @@ from statistics import median
 
 import torch
 
-from benchmarks.measure import Benchmark, Figure, side_by_side
 from paribus import Float, Int, Search
+from paribus.bench.measure import Benchmark, Figure, side_by_side
 from paribus.engine.search.asking import Asker
 from paribus.engine.search.studies import Arm, Study
 from paribus.engine.search.suggestions import Asked, Past, Suggestions, Told

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmarks.measure import Benchmark
+from paribus.bench.measure import Benchmark
 from paribus.bench.ratios import steps
 from paribus.models import MLP, LeNet5
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from xxhash import xxh3_128_hexdigest
 
-from benchmarks.measure import Benchmark, Figure, middle, side_by_side
+from paribus.bench.measure import Benchmark, Figure, middle, side_by_side
 from paribus.store import Record, Store, pack
 
 _MANIFEST = '{"model":"' + 1500 * "m" + '"}'

@@ -7,8 +7,8 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus import Experiment
+from paribus.bench.measure import Benchmark, Figure, middle, ratio, side_by_side
 from paribus.bench.ratios import fork
 from paribus.datasets import digits
 from paribus.interventions import PerturbMomentum, SetOptimizer

@@ -58,6 +58,10 @@ def test_a_rich_console_prints_the_same(effects: Table) -> None:
     assert [line.rstrip() for line in page.getvalue().splitlines()] == str(effects).splitlines()
 
 
+def test_a_plain_console_shows_the_same(effects: Table) -> None:
+    assert repr(effects) == str(effects)
+
+
 def test_markdown_has_as_many_cells_in_each_row(effects: Table) -> None:
     rows = [line for line in effects.to_markdown().splitlines() if line.startswith("|")]
     assert len(rows) == 4

@@ -6,8 +6,9 @@ import math
 
 import pytest
 from benchmarks.__main__ import BENCHMARKS
-from benchmarks.measure import Benchmark, Figure
 from benchmarks.table import as_json, for_terminal, write_page
+
+from paribus.bench.measure import Benchmark, Figure
 
 
 @pytest.mark.parametrize("benchmark_run", BENCHMARKS, ids=lambda benchmark: benchmark.name)

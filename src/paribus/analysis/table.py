@@ -56,7 +56,7 @@ class Contrast:
     pairs: pl.DataFrame
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Table:
     """A frame with its caption and notes.
 
@@ -160,6 +160,8 @@ class Table:
         grid = lay_out(cells.columns, cells.rows(), right, sections, _WIDTH)
         notes = [textwrap.fill(note, _WIDTH) for note in self.notes]
         return "\n".join([textwrap.fill(self.caption, _WIDTH), "", grid, *([""] if notes else []), *notes])
+
+    __repr__ = __str__
 
     def _cells_and_sections(self) -> tuple[pl.DataFrame, list[str] | None]:
         if self.section is None:

@@ -29,7 +29,7 @@ def file_name(*parts: str) -> str:
     return "-".join(re.sub(r"[^A-Za-z0-9_.]+", "-", part).strip("-") for part in parts)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Figure:
     """A drawn figure, the data in it and the words under it.
 
@@ -88,6 +88,9 @@ class Figure:
         return {"Title": self.name, "Description": self.caption} | (
             {"Date": None} if suffix == ".svg" else {}
         )
+
+    def __repr__(self) -> str:
+        return f"Figure({self.name!r}: {self.table.height} rows; {self.caption})"
 
     def _repr_html_(self) -> str:
         picture, caption = base64.b64encode(self._repr_png_()).decode(), html.escape(self.caption)
