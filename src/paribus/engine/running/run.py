@@ -177,8 +177,8 @@ class Summary:
     notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        trained = self.learners - self.cached
-        head = f"{self.learners} learners: {self.cached} cached, {trained} trained"
+        done = "trained" if self.steps_trained or not self.evaluated else "evaluated"
+        head = f"{self.learners} learners: {self.cached} cached, {self.learners - self.cached} {done}"
         if self.cached == self.learners:
             head = f"{self.learners} learners: everything was cached, nothing was trained"
         tail = [f"{len(self.failed)} failed"] if self.failed else []

@@ -93,13 +93,13 @@ class Hand:
     Attributes:
         connection: The way to it.
         process: Its number.
-        past: Whether what it says is still of an earlier run.
+        past: How many earlier runs it has not yet said the last word on.
         sources: When the files of the user's modules were changed that it may have imported.
     """
 
     connection: Connection
     process: int
-    past: bool = False
+    past: int = 0
     sources: dict[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -228,7 +228,7 @@ class Crew(Backend):
         for hand in self._hands.values():
             with suppress(*GONE):
                 hand.connection.send(Closing())
-                hand.past = True
+                hand.past += 1
                 self._idle.append(hand)
 
     def kill(self) -> None:
@@ -272,7 +272,7 @@ class Crew(Backend):
             while hand.connection.poll():
                 match hand.connection.recv():
                     case Closing():
-                        hand.past = False
+                        hand.past -= 1
                     case _ if hand.past:
                         pass
                     case Failed(error):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import subprocess
@@ -67,8 +68,17 @@ class _Home:
 
     def __init__(self) -> None:
         self.door = Door()
-        self.launcher: Launcher = _Nursery(self.door.address) if _FORKS else _Fresh(self.door.address)
+        self.launcher = _Nursery(self.door.address) if _FORKS else _Fresh(self.door.address)
         self.idle: list[Hand] = []
+        self._process = os.getpid()
+        atexit.register(self._close)
+
+    def _close(self) -> None:
+        if os.getpid() == self._process:  # and not a forked child
+            for hand in self.idle:
+                hand.close()
+            self.door.close()
+            self.launcher.close()
 
 
 _homes: dict[int, _Home] = {}
@@ -98,6 +108,11 @@ class _Nursery(Launcher):
             self._process.stdin.write(f"{number}\n".encode())
             self._process.stdin.flush()
 
+    def close(self) -> None:
+        """End the process; the agents end with their connections."""
+        with suppress(BrokenPipeError):
+            self._process.communicate()
+
     def fate(self, number: int) -> str | None:
         code = self._process.poll()
         return None if code is None else f"the process that forks them ended with exit code {code}"
@@ -113,6 +128,11 @@ class _Fresh(Launcher):
 
     def launch(self, number: int) -> None:
         self._processes[number] = subprocess.Popen([*self._command, str(number)], stdin=subprocess.DEVNULL)
+
+    def close(self) -> None:
+        """Wait for the processes, whose connections are closed."""
+        for process in self._processes.values():
+            process.wait()
 
     def fate(self, number: int) -> str | None:
         code = self._processes[number].poll()

@@ -1,0 +1,33 @@
+"""The driver's side of agents in other processes."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+from multiprocessing import Pipe
+from pathlib import Path
+
+from paribus.engine.running.executors.crew import Crew, Door, Hand, Launcher
+from paribus.engine.running.executors.serving import Closing, Failed
+from paribus.engine.running.messages import Ready
+
+
+class NobodyComes(Launcher):
+    def launch(self, number: int) -> None: ...
+
+    def fate(self, number: int) -> None: ...
+
+
+def test_what_a_slow_agent_says_of_earlier_runs_is_passed_over(tmp_path: Path) -> None:
+    """Two runs were over before it had read their work, whose files are gone by then."""
+    here, there = Pipe()
+    idle = [Hand(here, os.getpid())]
+    with closing(Door()) as door, closing(here), closing(there):
+        *earlier, present = (Crew(1, door, NobodyComes(), idle, tmp_path, None, print) for _ in range(3))
+        for crew in earlier:
+            crew.start(0)
+            crew.dismiss()
+        present.start(7)
+        for said in (Ready(0), Closing(), Failed(FileNotFoundError("work")), Closing(), Ready(7)):
+            there.send(said)
+        assert present.receive(1.0) == [Ready(7)]
