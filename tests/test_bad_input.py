@@ -398,7 +398,7 @@ RUN: dict[str, tuple[dict[str, Any], dict[str, Any], type[ParibusError], str]] =
         {},
         {"workers": 2},
         ConfigurationError,
-        "has one worker, got workers=2; use 'joblib'",
+        "has one worker, got workers=2; use 'local'",
     ),
     "no workers": (
         {},

@@ -58,7 +58,7 @@ def test_a_newer_format_is_refused_and_left_alone(store: Store) -> None:
     text = '{"format": "paribus-store", "version": 99}'
     overwrite(store.path / "format.json", text.encode())
     with pytest.raises(
-        StoreError, match="has format 99, and this Paribus knows formats up to 2; upgrade Paribus"
+        StoreError, match=f"has format 99, and this Paribus knows formats up to {len(STEPS)}; upgrade Paribus"
     ):
         Store.open(store.path)
     assert (store.path / "format.json").read_text() == text

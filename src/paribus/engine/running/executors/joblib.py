@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, final
 
 from joblib import cpu_count
-from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
 
 from paribus.engine.building.work import Work
 from paribus.engine.running.executors.base import Backend, Executor
@@ -63,6 +63,10 @@ class Joblib(Executor):
                 hand.release()
 
 
+# Not loky's reusable pool: `joblib.Parallel` takes that for its own, and fails on one that it did not make.
+_pools: dict[tuple[int, int], Any] = {}
+
+
 @final
 class _Loky(Launcher):
     """Loky's pool. It breaks whole where one process dies, and is made anew for the next launch."""
@@ -74,7 +78,11 @@ class _Loky(Launcher):
         self._again: set[int] = set()
 
     def launch(self, number: int) -> None:
-        self._launched[number] = self._pool().submit(_agent, self._address, number)
+        try:
+            self._launched[number] = self._submit(number)
+        except (BrokenProcessPool, ShutdownExecutorError):
+            self.kill()
+            self._launched[number] = self._submit(number)
 
     def fate(self, number: int) -> str | None:
         task = self._launched[number]
@@ -87,14 +95,20 @@ class _Loky(Launcher):
             return None
         return None if error is None else f"its process ended before it had started: {error}"
 
-    def _pool(self) -> Any:
-        return get_reusable_executor(
-            max_workers=self._workers, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),)
-        )
+    def _submit(self, number: int) -> Future[None]:
+        place = os.getpid(), self._workers
+        if place not in _pools:
+            _pools[place] = ProcessPoolExecutor(
+                self._workers, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),)
+            )
+        task: Future[None] = _pools[place].submit(_agent, self._address, number)
+        return task
 
     def kill(self) -> None:
         """End all processes."""
-        self._pool().shutdown(wait=True, kill_workers=True)
+        pool = _pools.pop((os.getpid(), self._workers), None)
+        if pool is not None:
+            pool.shutdown(wait=True, kill_workers=True)
 
 
 def _end_with(driver: int) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+from joblib import Parallel, delayed
 from torch import nn
 
 from learning_cases import Deadly, FailsFrom, Stochastic, experiment, forked, interruptible, run, states
@@ -151,6 +152,13 @@ class Tells(Logger):
     @register_metric(at=[0])
     def process(self, learner: Any) -> float:
         return float(os.getpid())
+
+
+def test_the_users_own_use_of_joblib_goes_on_beside_runs(folder: Path) -> None:
+    parallel = Parallel(n_jobs=2)
+    before = parallel(delayed(abs)(number) for number in (-1, -2))
+    assert not run(experiment(folder, SEEDS), "joblib", workers=2).failed
+    assert parallel(delayed(abs)(number) for number in (-1, -2)) == before == [1, 2]
 
 
 def test_agents_of_local_stay_warm_and_are_not_this_process(folder: Path) -> None:
