@@ -11,7 +11,7 @@ import torch
 
 from paribus import Experiment
 from paribus.datasets import digits
-from paribus.engine.fusion import together
+from paribus.engine.fusion import WORTH, together
 from paribus.errors import ConfigurationError
 from paribus.interventions import InitWeights, PerturbMomentum, ScaleGradients
 from paribus.models import MLP
@@ -51,6 +51,19 @@ def test_a_run_with_groups_leaves_what_one_without_does(
     assert exp.run(progress=False).steps_trained == 0
     if fuse == 4 and executor == "serial":
         assert any(record.certificates for record in together.known.values())
+
+
+def test_auto_makes_groups_of_runs_that_are_worth_it(folder: Path) -> None:
+    together.known.clear()
+    late = [
+        InitWeights.make_variations(seed=range(8)),
+        PerturbMomentum.make_variations(momentum=(0.9, 0.5), when=(WORTH // 8, WORTH // 8 + 5)),
+    ]
+    alone, grouped = (experiment(folder / name, WORTH // 8 + 20, late) for name in ("alone", "grouped"))
+    alone.run(progress=False)
+    grouped.run(progress=False, fuse="auto")
+    assert any(record.certificates for record in together.known.values())
+    assert found(grouped) == found(alone)
 
 
 def test_a_run_with_groups_goes_on_where_one_without_ended(folder: Path, alone: list[Any]) -> None:
