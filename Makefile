@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: setup demo test lint types layers tests docs bench clean
+.PHONY: setup demo test lint types layers tests slow docs bench clean
 
 setup: .venv/ready
 
@@ -29,7 +29,10 @@ layers: setup
 
 tests: setup
 	$(BIN)/python -m pytest --doctest-modules src
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup -m "not slow"
+
+slow: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m slow
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -11,6 +11,7 @@ from benchmarks.table import as_json, for_terminal, write_page
 from paribus.bench.measure import Benchmark, Figure
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("benchmark_run", BENCHMARKS, ids=lambda benchmark: benchmark.name)
 def test_benchmark_runs(benchmark_run: Benchmark) -> None:
     figures = benchmark_run.measure(**benchmark_run.sizes["tiny"])
