@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from joblib.externals.loky import reusable_executor
 from joblib.externals.loky.backend.context import set_start_method
 from torch import nn
 
@@ -26,6 +25,7 @@ import paribus.experiment
 from learning_cases import CALLS, Stochastic, experiment, forked, run, states, taken
 from paribus import Experiment, Logger, register_metric
 from paribus.engine.running.agent import Agent
+from paribus.engine.running.executors import joblib
 from paribus.engine.training import segment
 from paribus.engine.training.state import State
 from paribus.store import verify
@@ -163,7 +163,7 @@ def fork_workers(alive: Path) -> None:
     They hold a fifo open as long as they live.
     """
     os.open(alive, os.O_WRONLY | os.O_NONBLOCK)
-    reusable_executor._executor = None  # its threads are in the parent
+    joblib._pools.clear()  # their threads are in the parent
     set_start_method("fork", force=True)
 
 
@@ -179,7 +179,8 @@ def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> Non
         paribus.experiment.execute = life.of(paribus.experiment.execute)
     Agent.train = life.of(Agent.train)  # type: ignore[method-assign]
     run(tree(store), "joblib", workers=WORKERS, save_every=0.0)
-    reusable_executor._executor.shutdown()  # a fork would wait for them at its end
+    for pool in joblib._pools.values():
+        pool.shutdown()  # a fork would wait for them at its end
 
 
 def forked_driver(target: Callable[..., None], *arguments: Any) -> BaseProcess:

@@ -117,6 +117,7 @@ class Board:
             return outcome
         if record is not None or task.key in self._given or self._claimant.contested(task.key):
             task = self.resumed(task)
+            self._saved.pop(task.key, None)  # it goes on from there, so that what was recorded before stays
         absent = [key for key in task.reads if key not in self._states]
         if absent:
             return self._unread(task, absent[0])
