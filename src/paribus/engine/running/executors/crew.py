@@ -23,7 +23,7 @@ from typing import Any, final
 import cloudpickle
 
 from paribus.engine.running.executors.base import Backend
-from paribus.engine.running.executors.serving import GONE, Address, Closing, Failed, Opening
+from paribus.engine.running.executors.serving import GONE, Address, Closing, Failed, Noted, Opening
 from paribus.engine.running.messages import Event, Lease, Lost, Reached, Saved, Tell
 from paribus.engine.training.journal import Journal
 
@@ -277,8 +277,11 @@ class Crew(Backend):
                         pass
                     case Failed(error):
                         raise error
-                    case Reached() | Saved() as message:
+                    case Reached() as message:
                         self._tell(message)
+                    case Saved() as message:
+                        self._tell(message)
+                        hand.connection.send(Noted())
                     case event:
                         self._events.append(event)
         except GONE:

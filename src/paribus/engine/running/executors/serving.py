@@ -13,10 +13,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any, final
 
-from paribus.engine.running.messages import Lease, Ready
+from paribus.engine.running.messages import Lease, Ready, Saved
 from paribus.errors import ExecutionError
 
 GONE = (EOFError, ConnectionResetError, BrokenPipeError)
@@ -62,6 +63,12 @@ class Closing:
 
 @final
 @dataclass(frozen=True)
+class Noted:
+    """Tells an agent that the progress which it saved has its row, so that it may go on."""
+
+
+@final
+@dataclass(frozen=True)
 class Failed:
     """An agent cannot go on, and the run is to end with this exception."""
 
@@ -93,13 +100,15 @@ def knock(address: Address, number: int) -> Connection:
 def serve(connection: Connection) -> None:
     """Train what comes, until the driver says that it is enough; end at once when it is gone."""
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, inbox), name="paribus-agent", daemon=True).start()
+    heard = threading.Event()
+    listening = connection, inbox, heard
+    threading.Thread(target=_listen, args=listening, name="paribus-agent", daemon=True).start()
     train: Callable[[Lease], object] | None = None
     with _uninterrupted():
         while (message := inbox.get()) is not None:
             try:
                 if isinstance(message, Opening):
-                    train = _opened(message, connection)
+                    train = _opened(message, partial(_send, connection, heard))
                 elif isinstance(message, Closing):
                     train = None
                     connection.send(message)
@@ -110,17 +119,27 @@ def serve(connection: Connection) -> None:
                 connection.send(Failed(_sendable(error)))
 
 
-def _listen(connection: Connection, inbox: queue.SimpleQueue[Any]) -> None:
+def _send(connection: Connection, heard: threading.Event, message: object) -> None:
+    """Tell the driver; with saved progress, wait for its word: no agent runs far ahead of its rows."""
+    heard.clear()
+    connection.send(message)
+    if isinstance(message, Saved):
+        heard.wait()
+
+
+def _listen(connection: Connection, inbox: queue.SimpleQueue[Any], heard: threading.Event) -> None:
     """Pass messages on; where the driver is gone, nobody would commit what is being trained."""
     try:
         while (message := connection.recv()) is not None:
-            inbox.put(message)
+            heard.set()
+            if not isinstance(message, Noted):
+                inbox.put(message)
     except GONE:
         os._exit(1)
     inbox.put(None)
 
 
-def _opened(opening: Opening, connection: Connection) -> Callable[[Lease], object]:
+def _opened(opening: Opening, send: Callable[[object], None]) -> Callable[[Lease], object]:
     """Read the work of a run, in the driver's surroundings."""
     os.chdir(opening.folder)
     sys.path[:] = opening.imports
@@ -135,8 +154,8 @@ def _opened(opening: Opening, connection: Connection) -> Callable[[Lease], objec
     from paribus.engine.running.agent import Agent
     from paribus.engine.running.executors.shipping import receive
 
-    agent = Agent(opening.agent, receive(opening.path), pickle.loads(opening.journal), connection.send)
-    connection.send(Ready(opening.agent))
+    agent = Agent(opening.agent, receive(opening.path), pickle.loads(opening.journal), send)
+    send(Ready(opening.agent))
     return agent.train
 
 
