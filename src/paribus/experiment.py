@@ -247,7 +247,8 @@ class Experiment(Findings):
         """
         check_fuse(fuse)
         trials = self._trials.known() if self._trials else []
-        self._settle(trials)
+        if self._trials or self._pruned:  # otherwise the learners are those that they were
+            self._settle(trials)
         plan = self._session.plan()[0]
         notes = self._trials.notes(trials) if self._trials else ()
         if worth(fuse, plan.steps_to_train):
