@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import pytest
 import torch
@@ -28,9 +29,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _own_store_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep a test that names no store from writing into the working directory."""
-    monkeypatch.setenv("PARIBUS_STORE", str(tmp_path / "default-store"))
+def _own_environment(tmp_path: Path) -> Iterator[None]:
+    """Let no test see what another set, or write into the working directory where it names no store."""
+    with patch.dict(os.environ, {"PARIBUS_STORE": str(tmp_path / "default-store")}):
+        yield
 
 
 @pytest.fixture

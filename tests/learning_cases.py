@@ -33,8 +33,17 @@ class Stochastic(nn.Sequential):
         super().__init__(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.3), nn.Linear(8, 3))
 
 
+DRIVER = "PARIBUS_TEST_DRIVER"
+
+
+def in_agent() -> bool:
+    """Tell whether this is no driver: by its name, or since the driver wrote another number down."""
+    here = str(os.getpid())
+    return current_process().name != "MainProcess" or os.environ.get(DRIVER, here) != here
+
+
 class Deadly(nn.Module):
-    """Kills the worker that runs it, once: the first that takes the flag away."""
+    """Kills the agent that trains it, once: the first that takes the flag away."""
 
     def __init__(self, flag: str) -> None:
         super().__init__()
@@ -42,7 +51,7 @@ class Deadly(nn.Module):
         self.body = Stochastic()
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-        if self.training and current_process().name != "MainProcess" and taken(self.flag):
+        if self.training and in_agent() and taken(self.flag):
             os.kill(os.getpid(), signal.SIGKILL)
         return self.body(inputs)
 

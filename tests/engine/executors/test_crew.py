@@ -9,7 +9,7 @@ from pathlib import Path
 
 from paribus.engine.running.executors.crew import Crew, Door, Hand, Launcher
 from paribus.engine.running.executors.serving import Closing, Failed
-from paribus.engine.running.messages import Ready
+from paribus.engine.running.messages import Lease, Lost, Ready
 
 
 class NobodyComes(Launcher):
@@ -31,3 +31,15 @@ def test_what_a_slow_agent_says_of_earlier_runs_is_passed_over(tmp_path: Path) -
         for said in (Ready(0), Closing(), Failed(FileNotFoundError("work")), Closing(), Ready(7)):
             there.send(said)
         assert present.receive(1.0) == [Ready(7)]
+
+
+def test_a_lease_for_an_agent_that_ended_before_its_loss_was_heard_is_passed_over(tmp_path: Path) -> None:
+    """What it said last and its end come together, and the scheduler answers the first with a lease."""
+    here, there = Pipe()
+    with closing(Door()) as door, closing(here):
+        crew = Crew(1, door, NobodyComes(), [Hand(here, os.getpid())], tmp_path, None, print)
+        crew.start(0)
+        there.send(Ready(0))
+        there.close()
+        assert crew.receive(1.0) == [Ready(0), Lost(0, "its process ended")]
+        crew.assign(0, Lease(1, ()))

@@ -11,10 +11,9 @@ from typing import Any
 
 import pytest
 import torch
-from ray_cases import DRIVER, Deadly, in_agent
 from torch import nn
 
-from learning_cases import FailsFrom, experiment, forked, run, states
+from learning_cases import DRIVER, Deadly, FailsFrom, experiment, forked, in_agent, run, states
 from paribus.engine.running.executors import Ray, choose_executor
 from paribus.engine.running.executors import ray as ray_executor
 from paribus.engine.running.executors.ray import reaches

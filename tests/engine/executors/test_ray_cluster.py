@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ray_cases import DRIVER, Halting
+from ray_cases import Halting
 
-from learning_cases import experiment, run, states
+from learning_cases import DRIVER, experiment, run, states
 from paribus.engine.running.executors import Ray
 from paribus.errors import ExecutionError
 from paribus.interventions import InitWeights

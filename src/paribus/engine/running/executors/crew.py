@@ -198,9 +198,10 @@ class Crew(Backend):
         self._launcher.launch(number)
 
     def assign(self, agent: int, lease: Lease) -> None:
-        """Send a lease; where the agent is gone, its connection tells."""
-        with suppress(*GONE):
-            self._hands[agent].connection.send(cloudpickle.dumps(lease))
+        """Send a lease; where the agent is gone, its loss is told, or has been told already."""
+        if agent in self._hands:
+            with suppress(*GONE):
+                self._hands[agent].connection.send(cloudpickle.dumps(lease))
 
     def stop(self, agent: int) -> None:
         """Kill the process of an agent."""
