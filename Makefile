@@ -1,7 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
+# What a process compiles, the next one reads.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: setup demo test lint types layers tests slow docs bench clean
+.PHONY: setup demo test lint types layers doctests tests slow docs bench clean
 
 setup: .venv/ready
 
@@ -9,13 +11,17 @@ setup: .venv/ready
 .venv/demo: PACKAGE := .
 .venv/ready .venv/demo: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable "$(PACKAGE)"
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable "$(PACKAGE)"
+	# pip compiles with one core; of a library's own tests nothing is imported.
+	-$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib
 	touch $@
 
 demo: .venv/demo
 	$(BIN)/python examples/quickstart.py
 
-test: lint types layers tests
+# The types are checked on one core while the tests begin on the other.
+test: setup
+	$(MAKE) --jobs 2 lint types layers doctests tests
 
 lint: setup
 	$(BIN)/ruff check .
@@ -27,12 +33,14 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports
 
-tests: setup
+doctests: setup
 	$(BIN)/python -m pytest --doctest-modules src
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadgroup -m "not slow"
+
+tests: setup
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder -m "not slow"
 
 slow: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup -m slow
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m slow
 
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -22,7 +22,7 @@ from paribus.datasets import blobs
 from paribus.engine.building.work import Outcome, Work
 from paribus.engine.running.board import Board
 from paribus.engine.running.claiming import Claimant
-from paribus.engine.running.driver import drive
+from paribus.engine.running.driver import driving
 from paribus.engine.running.executors import Executor
 from paribus.engine.running.executors.base import Backend
 from paribus.engine.running.executors.crew import Crew, Door, Launcher
@@ -93,7 +93,8 @@ def sustained(count: int, agents: int) -> tuple[float, float]:
         with Claimant(exp.store) as claimant:
             board = Board(plan.states, journal, claimant, lambda outcome: None)
             wall, cpu = time.perf_counter(), time.process_time()
-            drive(tasks, board, exp.work, Answering(agents), lambda *_: None)
+            with driving(Answering(agents), exp.work, journal) as driver:
+                driver.drive(tasks, board, lambda *_: None)
             wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     return count / wall, 1e6 * cpu / count
 

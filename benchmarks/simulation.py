@@ -108,8 +108,8 @@ def simulate(
 ) -> Simulated:
     """Let the scheduler walk tasks with agents that need so many seconds for each; nothing is trained."""
     world = _World(seconds, costs, random.Random(seed))
-    scheduler = Scheduler(tasks, workers, orders)
-    world.obey(scheduler, scheduler.begin())
+    scheduler = Scheduler(workers, orders)
+    world.obey(scheduler, scheduler.begin(tasks))
     while not scheduler.over:
         world.obey(scheduler, scheduler.handle(world.next()))
     return Simulated(world.settled, world.now, sum(seconds.values()), workers, world.driving, world.losses)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,45 @@ from unittest.mock import patch
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+from xdist.scheduler import LoadFileScheduling
 
 # Tests share two cores with whatever else runs: how long an example takes says nothing.
 settings.register_profile(
     "paribus", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
 settings.load_profile("paribus")
+
+
+class ByFile(LoadFileScheduling):
+    """Lets the tests of a file share their fixtures, and those of all files that run on Ray the same Ray.
+
+    Not by marks of xdist_group: xdist 3.8 writes them into what pytest 9.2 does not read any more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "ray" if re.search(r"/test_ray|[\[-]ray[\]-]", nodeid) else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
+    return ByFile(config, log)
+
+
+# What takes longest begins first, so that at the end no process waits for another.
+LONGEST = (
+    "test_executor_contract.py",
+    "test_ray.py",
+    "test_trajectories_resume.py",
+    "test_notebooks.py",
+    "test_promises.py",
+    "test_report.py",
+    "test_site.py",
+    "test_examples.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -421,6 +421,13 @@ def test_what_cannot_be_trained_is_refused_before_training(case: str, folder: Pa
     assert not exp.plan().states
 
 
+def test_a_store_at_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StoreError, match="'s3://bucket/runs' is an address; expected a folder"):
+        experiment("s3://bucket/runs")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="file") as caught:

@@ -164,7 +164,8 @@ class Norm(Logger):
 seeds = InitWeights.make_variations(seed=range(2))
 exp = Experiment(MLP(64, (4,)), digits(size=8), seeds, steps=2, logger=Norm(defaults=False), store="live")
 with patch.multiple(drawing, _LEAST_SECONDS=0.0, _SHARE=1e9):
-    exp.run(plot=True)
+    summary = exp.run(plot=True)
+summary
 """
 
 
@@ -176,16 +177,22 @@ def test_in_a_real_kernel_line_and_figures_are_updated_in_place(notebooks: Any, 
         kernel.wait_for_ready(timeout=300)
         cell = f"%cd -q {tmp_path}\n{LIVE}"
         reply = kernel.execute_interactive(cell, output_hook=sent.append, timeout=600)
+        again: list[Any] = []
+        kernel.execute_interactive("summary", output_hook=again.append, timeout=600)
     finally:
         kernel.stop_channels()
     assert reply["content"]["status"] == "ok"
-    streams = [message["content"] for message in sent if message["msg_type"] == "stream"]
-    assert {stream["name"] for stream in streams} == {"stdout"}
+    assert not [message for message in sent if message["msg_type"] in ("stream", "execute_result")]
     places: dict[str, list[Any]] = {}
+    told = []
     for message in sent:
         if message["msg_type"] in ("display_data", "update_display_data"):
-            place = message["content"]["transient"]["display_id"]
-            places.setdefault(place, []).append(message)
+            place = message["content"]["transient"].get("display_id")
+            (told if place is None else places.setdefault(place, [])).append(message)
+    texts = [message["content"]["data"]["text/plain"] for message in told]
+    assert len(texts) == 1, "the summary is told by the run, and not again as the cell's last expression"
+    assert "2 learners: 0 cached, 2 trained" in texts[0]
+    assert [m["content"]["data"]["text/plain"] for m in again if m["msg_type"] == "display_data"] == texts
     for messages in places.values():
         kinds = [message["msg_type"] for message in messages]
         assert kinds == ["display_data"] + ["update_display_data"] * (len(kinds) - 1)

@@ -38,10 +38,11 @@ Kind = Literal[
 ]
 _KINDS = Kind.__args__  # type: ignore[attr-defined]
 _Attempt = tuple[
-    Callable[..., Table], Mapping[str, Any], Callable[[Table], "Figure"]
+    Callable[..., Table], Mapping[str, Any], Callable[[Table], "Figure"] | None
 ]  # make, with what, draw
 _LEVELS = frozenset({"learner", "key", "status", "step", "epoch", "adaptive", "pruned", "environment"})
 _SOFTWARE = ("python", "torch", "numpy", "cpu", "mkl")
+_PAIR_OPTIONS = ("better", "confidence", "allow_adaptive", "best_by")
 _HEADLINES = ("test/accuracy", "test/loss")
 
 
@@ -174,6 +175,7 @@ class Evidence:
         labels: Mapping[str, str] | None = None,
         tuned_over: Sequence[str] = (),
         tuned_by: str | None = None,
+        pairs_removed: bool = False,
         **options: Any,
     ) -> Path:
         """Write one HTML file with everything; see ``Experiment.report``."""
@@ -182,12 +184,13 @@ class Evidence:
         if all(history.status == "missing" for history in self.histories):
             raise AnalysisError("report: no learner was trained; run the experiment first")
         judged = metrics or ([self._headline] if self.metrics else [])
+        asked = partial(self._asked, options, tuned_over, tuned_by, pairs_removed)
         report = Report(
             question=question,
             factors=self.factors,
             results=self.results,
             histories=self.histories,
-            parts=[self._part(metric, labels, options, tuned_over, tuned_by) for metric in judged],
+            parts=[self._part(metric, labels, options, asked(metric)) for metric in judged],
             curves=[self.plot(name, labels=labels) for name in self._recorded if name in (metrics or [name])],
             pairs=list(self._pair_figures(labels)),
             provenance=Provenance.of([cell.configuration for cell in self.cells], self.plan, self.records),
@@ -203,8 +206,7 @@ class Evidence:
         metric: str,
         labels: Mapping[str, str] | None,
         options: Mapping[str, Any],
-        tuned_over: Sequence[str],
-        tuned_by: str | None,
+        asked: Mapping[str, tuple[Callable[..., Table], Mapping[str, Any]]],
     ) -> Part:
         """Make the tables and figures of a metric that the design allows, and tell why it refuses others."""
         from paribus.plotting.report import Part
@@ -214,27 +216,48 @@ class Evidence:
         for name, (make, own, draw) in self._attempts(labels, options).items():
             try:
                 tables[name] = table = self.table(make, metric, labels=labels, **own)
-                figures.append(draw(table))
+                figures += [draw(table)] if draw is not None else []
             except AnalysisError as error:
                 refused.append(str(error))
-        if tuned_over:  # asked for by name: what cannot be made is an error, and no remark
-            by = tuned_by or f"validation/{metric.partition('/')[2]}"
-            own = {name: options[name] for name in ("allow_adaptive",) if name in options}
-            tables["tuned"] = self.table(analysis.tuned, metric, over=tuned_over, by=by, labels=labels, **own)
+        for name, (make, own) in asked.items():  # by name: what cannot be made is an error, and no remark
+            tables[name] = self.table(make, metric, labels=labels, **own)
         for kind in ("slice", "interaction"):
             with suppress(AnalysisError):  # one treatment, or none
                 figures.append(self.plot(metric, kind, labels=labels))
         return Part(metric, tables, figures, refused)
 
+    def _asked(
+        self,
+        options: Mapping[str, Any],
+        tuned_over: Sequence[str],
+        tuned_by: str | None,
+        pairs_removed: bool,
+        metric: str,
+    ) -> dict[str, tuple[Callable[..., Table], Mapping[str, Any]]]:
+        """Say which tables were asked for by name, and with what they are made."""
+        asked: dict[str, tuple[Callable[..., Table], Mapping[str, Any]]] = {}
+        if pairs_removed:
+            asked["pairs_removed"] = analysis.pairs_removed, _chosen(options, _PAIR_OPTIONS)
+        if tuned_over:
+            by = tuned_by or f"validation/{metric.partition('/')[2]}"
+            own = {"over": tuned_over, "by": by, **_chosen(options, ("allow_adaptive",))}
+            asked["tuned"] = analysis.tuned, own
+        return asked
+
     def _attempts(self, labels: Mapping[str, str] | None, options: Mapping[str, Any]) -> dict[str, _Attempt]:
         from paribus import plotting
 
         effects = partial(plotting.effects, labels=labels)
-        shared = {name: options[name] for name in ("allow_adaptive", "best_by") if name in options}
-        ablated: dict[str, _Attempt] = {"leave_one_out": (analysis.leave_one_out, options, effects)}
+        shared = _chosen(options, ("allow_adaptive", "best_by"))
+        whole = {name: value for name, value in options.items() if name not in ("factor", "against")}
+        ablated: dict[str, _Attempt] = {}
+        if self._changes_at_once({0, 1}):
+            ablated["leave_one_out"] = analysis.leave_one_out, whole, effects
+        if self._changes_at_once({0, 1, 2}) or self._changes_at_once({0, -1, -2}):
+            ablated["pairs_removed"] = analysis.pairs_removed, _chosen(options, _PAIR_OPTIONS), None
         return {
             "compare": (analysis.compare, options, effects),
-            **(ablated if self._leaves_one_out else {}),
+            **ablated,
             "anova": (analysis.anova, shared, plotting.importance),
             "variance": (analysis.variance, shared, plotting.variance),
         }
@@ -243,12 +266,15 @@ class Evidence:
         for name in self.read_pairs()["name"].unique(maintain_order=True):
             yield self.plot(name, "pairs", labels=labels, width="page")
 
-    @property
-    def _leaves_one_out(self) -> bool:
-        """Whether there are cells with all interventions, and cells with all but one."""
+    def _changes_at_once(self, counts: set[int]) -> bool:
+        """Whether there are cells that lack so many interventions; one below zero: that have so many."""
         treated = [factor.treatments for factor in self.factors if factor.treatments]
+        if len(treated) < 2:
+            return False
         absent = [pl.all_horizontal(pl.col(columns).is_null()) for columns in treated]
-        return len(treated) > 1 and {0, 1} <= set(self.results.select(pl.sum_horizontal(absent)).to_series())
+        lacking = set(self.results.select(pl.sum_horizontal(absent)).to_series())
+        from_none = min(counts) < 0
+        return {len(treated) + count if from_none else count for count in counts} <= lacking
 
     @property
     def _recorded(self) -> list[str]:
@@ -269,6 +295,10 @@ class Evidence:
                 f"{metric!r} was not recorded {suggest(metric, self.metrics)}; run the experiment, or name "
                 "another"
             )
+
+
+def _chosen(options: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+    return {name: options[name] for name in names if name in options}
 
 
 def factors_of(cells: Sequence[Cell]) -> list[Factor]:
@@ -294,19 +324,19 @@ def environments(plan: Plan, records: Mapping[str, Record]) -> list[str | None]:
 
     A learner whose segments were trained in several has all of them.
     """
-    seen: dict[str, dict[str, str]] = {}
+    recorded: dict[str, Mapping[str, object]] = {}
     for segment in plan.segments:
         record = records.get(segment.key)
         if record is not None and isinstance(record.environment, dict):
-            recorded = record.environment
-            seen[segment.key] = {name: str(recorded.get(name)) for name in _SOFTWARE}
+            recorded[segment.key] = record.environment
+    different = {id(found): found for found in recorded.values()}  # few: equal ones are read as one object
+    seen = {key: {name: str(found.get(name)) for name in _SOFTWARE} for key, found in different.items()}
     differing = [name for name in _SOFTWARE if len({found[name] for found in seen.values()}) > 1]
     texts = {
         key: ", ".join(f"{name} {found[name]}" for name in differing or _SOFTWARE)
         for key, found in seen.items()
     }
+    told = {key: texts[id(found)] for key, found in recorded.items()}
     keys = [segment.key for segment in plan.segments]
-    paths = (
-        [texts[keys[place]] for place in learner.path if keys[place] in texts] for learner in plan.learners
-    )
+    paths = ([told[keys[place]] for place in each.path if keys[place] in told] for each in plan.learners)
     return [" + ".join(dict.fromkeys(path)) or None for path in paths]

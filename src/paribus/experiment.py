@@ -6,9 +6,10 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -50,16 +51,18 @@ from paribus.engine.results.frames import (
     with_pairs,
 )
 from paribus.engine.results.gathering import gathered
+from paribus.engine.running.driver import Driver
 from paribus.engine.running.executors import Executor, choose_executor
 from paribus.engine.running.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.running.retention import Keep, check_keep, retain
-from paribus.engine.running.run import Round, Session, Summary, execute, summarise, untried
+from paribus.engine.running.run import Round, Session, Summary, driven, execute, summarise, untried
 from paribus.engine.search.cutting import PrunedCells, make_cutter, united
 from paribus.engine.search.found import Found
 from paribus.engine.search.pruning import Pruner
 from paribus.engine.search.scores import Scores
 from paribus.engine.search.search import Search
 from paribus.engine.search.trials import Trial, cells_of, read_search
+from paribus.engine.showing.notebook import tell
 from paribus.engine.showing.progress import metered
 from paribus.engine.training.checkpoint import Replayer
 from paribus.engine.training.journal import Journal
@@ -171,6 +174,8 @@ class Experiment(Findings):
         search: Search | None = None,
         pruner: Pruner | None = None,
     ) -> None:
+        if search is not None and pruner is not None:
+            raise ConfigurationError("Experiment: pruner= beside search=; write Search(pruner=…)")
         budget = Budget(steps, _DEFAULT_EPOCHS if steps is None and epochs is None else epochs)
         torch_dtype(dtype)
         self.logger = read_logger(logger)
@@ -197,12 +202,13 @@ class Experiment(Findings):
         check_any(cells)
         for cell in cells if train is not None else ():
             check_visible(cell.configuration)
-        self.store = Store.open(store or os.environ.get("PARIBUS_STORE") or ".paribus")
         self._checkpoints = read_checkpoints(checkpoints)
+        opened = cache(partial(Store.open, store or os.environ.get("PARIBUS_STORE") or ".paribus"))
         self._trials, self._unsearched = read_search(
-            search, cells, has_dimensions(design), Filler(base, resolver), self.logger.metrics(), self.store
+            search, cells, has_dimensions(design), Filler(base, resolver), self.logger.metrics(), opened
         )
-        self._pruned = None if pruner is None else self._read_pruner(pruner, cells)
+        self._pruned = None if pruner is None else self._read_pruner(pruner, cells, opened)
+        self.store = opened()
         self._settle(self._trials.known() if self._trials else [])
 
     def _settle(self, trials: Sequence[Trial]) -> None:
@@ -220,11 +226,9 @@ class Experiment(Findings):
             stops,
         )
 
-    def _read_pruner(self, pruner: Pruner, cells: Sequence[Cell]) -> PrunedCells:
-        if self._trials is not None:
-            raise ConfigurationError("Experiment: pruner= beside search=; write Search(pruner=…)")
+    def _read_pruner(self, pruner: Pruner, cells: Sequence[Cell], opened: Callable[[], Store]) -> PrunedCells:
         learners = [cell.configuration for cell in cells]
-        return PrunedCells(cells, make_cutter(pruner, self.logger.metrics(), self.store, learners))
+        return PrunedCells(cells, make_cutter(pruner, self.logger.metrics(), learners, opened))
 
     @cached_property
     def work(self) -> Work:
@@ -315,16 +319,18 @@ class Experiment(Findings):
         drawing = self._drawing(Path(figures)) if plot else None
         rounds: list[Round] = []
         after, records = self._next_plan(began)
-        while tasks := untried(after, rounds):
-            self._check_before_training([each.plan for each in rounds])
-            journal = Journal.open(self.store, self.work, tasks, save_every)
-            with metered(after, self.store.path, shown=progress) as meter:
-                settled = [meter.settled] if drawing is None else [meter.settled, drawing.settled]
-                outcomes = execute(
-                    tasks, after.states, journal, self.work, chosen, meter.reached, settled, fuse
-                )
-            rounds.append(Round(after, tasks, outcomes))
-            after, records = self._next_plan(began)
+        with ExitStack() as stack:
+            driver: Driver | None = None
+            while tasks := untried(after, rounds):
+                self._check_before_training([each.plan for each in rounds])
+                if driver is None:  # its agents are there for all rounds
+                    journal = Journal.open(self.store, self.work, tasks, save_every)
+                    driver = stack.enter_context(driven(chosen, self.work, journal))
+                with metered(after, self.store.path, shown=progress) as meter:
+                    settled = [meter.settled] if drawing is None else [meter.settled, drawing.settled]
+                    outcomes = execute(tasks, after.states, driver, meter.reached, settled, fuse)
+                rounds.append(Round(after, tasks, outcomes))
+                after, records = self._next_plan(began)
         computed = self._compute_pairs(after, records)
         retain(after, self.store, keep)
         if self.store.writable:
@@ -337,7 +343,7 @@ class Experiment(Findings):
         if drawing is not None:
             summary = replace(summary, files=drawing.finish())
         if progress:
-            print(summary)
+            tell(summary)
         return summary
 
     def audit(self) -> list[str]:
@@ -347,8 +353,11 @@ class Experiment(Findings):
         ``getattr(net, "for" + "ward")``, is found here; the mend is ``Experiment(depends_on=[…])``.
 
         Raises:
+            ConfigurationError: There is no learner yet: its search has to ask for one.
             ObjectiveError: The loss cannot be minimised.
         """
+        if not self.cells:
+            raise ConfigurationError("audit: the search has asked for no trial yet; call run() first")
         return uncovered(self.work, self.cells[0].configuration)
 
     def explain(self, index: int) -> Explanation:

@@ -95,8 +95,9 @@ class Findings(ABC):
         Args:
             metric: Name of a scalar metric, as in ``"test/accuracy"``, at the last step.
             **options: See `paribus.analysis.compare`: ``better``, ``margin``, ``confidence``, ``labels``,
-                ``allow_adaptive``; and ``best_by``, a validation metric: each learner counts at the step
-                where that was best.
+                ``allow_adaptive``; ``factor``, a name or several: what alone is compared; ``against``, levels
+                by column, as in ``{"SetOptimizer.lr": 0.1}``: another control, of one factor or of several;
+                and ``best_by``, a validation metric: each learner counts at the step where that was best.
 
         Raises:
             AnalysisError: Nothing can be compared.
@@ -171,7 +172,9 @@ class Findings(ABC):
             path: The file, or a folder that exists.
             metrics: What is judged; ``None``: the test accuracy, else the test loss, else the first one.
             **options: ``question`` and ``labels``, printed; ``tuned_over``, columns that were tuned, and
-                ``tuned_by``, the validation metric that chooses, as in `tuned`; and the options of `compare`.
+                ``tuned_by``, the validation metric that chooses, as in `tuned`; ``pairs_removed=True``, the
+                table of ``leave_one_out(…, pairs=True)``, which designs of pairs have anyway; and the options
+                of `compare`.
 
         Raises:
             AnalysisError: Nothing was trained, or a metric was not recorded.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -86,6 +86,7 @@ def test_states_at_different_steps_have_different_keys(base: Configuration, one:
 
 
 @given(first=st.integers(1, 60), second=st.integers(1, 60), at=st.integers(0, 60))
+@settings(max_examples=25)
 def test_the_length_of_a_run_is_not_in_the_key_of_a_state(
     base: Configuration, first: int, second: int, at: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -42,10 +42,10 @@ class FailsLate(Logger):
         return 1.0
 
 
-@pytest.mark.parametrize("executor", ["serial", "joblib"])
+@pytest.mark.parametrize("executor", ["serial", "local"])
 def test_a_failing_model_stops_nobody_else(executor: str, tmp_path: Path) -> None:
     exp = experiment(tmp_path / "some", SEEDS, model=FailsFrom())
-    summary = run(exp, executor, **({"workers": 2} if executor == "joblib" else {}))
+    summary = run(exp, executor, **({"workers": 2} if executor == "local" else {}))
     failed = [index for index, _ in summary.failed]
     assert 0 < len(failed) < 6
     assert exp.results()["status"].to_list() == ["failed" if i in failed else "done" for i in range(6)]
@@ -116,11 +116,11 @@ def test_divergence_is_a_row_and_stops_nobody(folder: Path) -> None:
         exp[1].checkpoint(9)
 
 
-@pytest.mark.parametrize("executor", ["serial", "joblib"])
+@pytest.mark.parametrize("executor", ["serial", "local"])
 def test_divergence_in_a_trunk_is_the_divergence_of_its_forks(executor: str, folder: Path) -> None:
     forks = PerturbMomentum.make_variations(momentum=(0.5, 0.1), when=(6, 8))
     exp = experiment(folder, [SetOptimizer(lr=1e38), forks], steps=9)
-    summary = run(exp, executor, **({"workers": 2} if executor == "joblib" else {}))
+    summary = run(exp, executor, **({"workers": 2} if executor == "local" else {}))
     assert (summary.diverged, summary.failed) == (2, ())
     assert exp.results()["status"].to_list() == ["diverged", "diverged"]
     assert run(exp).steps_trained == 0
@@ -141,12 +141,12 @@ def test_momentum_of_one_and_more_is_trained(folder: Path) -> None:
     assert set(exp.results()["status"]) <= {"done", "diverged"}
 
 
-def test_an_unpicklable_model_is_told_before_joblib_starts(folder: Path) -> None:
+def test_an_unpicklable_model_is_told_before_agents_start(folder: Path) -> None:
     exp = experiment(folder, model=Locked())
     with pytest.raises(
         ExecutionError, match=r"model: it cannot be sent to another process.*executor='serial'"
     ):
-        run(exp, "joblib", workers=2)
+        run(exp, "local", workers=2)
     assert exp.results()["status"].to_list() == ["missing"]
 
 

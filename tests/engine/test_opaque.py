@@ -60,14 +60,14 @@ def test_the_engines_own_loop_gives_the_engines_bits(tmp_path: Path) -> None:
 
 
 def test_the_bits_do_not_depend_on_the_executor_and_a_second_run_trains_nothing(tmp_path: Path) -> None:
-    serial, joblib = (
+    serial, local = (
         experiment(tmp_path / name, InitWeights.make_variations(seed=range(3)), model=Stochastic(), train=fit)
-        for name in ("serial", "joblib")
+        for name in ("serial", "local")
     )
     run(serial)
-    run(joblib, "joblib", workers=2)
-    assert states(serial) == states(joblib)
-    assert serial.frame().equals(joblib.frame())
+    run(local, "local", workers=2)
+    assert states(serial) == states(local)
+    assert serial.frame().equals(local.frame())
     assert run(serial).steps_trained == 0
     assert serial.plan().cached == 3
 

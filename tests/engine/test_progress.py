@@ -55,11 +55,11 @@ def test_one_line_tells_it_all() -> None:
     assert str(Standing(2, 0, 0, 0, 0, 10, 0, 0.0)) == "0/2 learners · 0/10 steps"
 
 
-@pytest.mark.parametrize("executor", ["serial", "joblib"])
+@pytest.mark.parametrize("executor", ["serial", "local"])
 def test_a_run_is_counted_from_nothing_to_everything(executor: str, folder: Path, watched: Recorded) -> None:
     exp = experiment(folder, forked())
     plan = exp.plan()
-    exp.run(executor, **({"workers": 1} if executor == "joblib" else {}))
+    exp.run(executor, **({"workers": 1} if executor == "local" else {}))
     first, last = watched.shown[0], watched.shown[-1]
     assert (first.learners, first.done, first.steps, first.cached) == (len(exp), 0, 0, 0)
     assert (last.done, last.steps, last.total) == (len(exp), plan.steps_to_train, plan.steps_to_train)
@@ -100,14 +100,13 @@ def test_a_task_that_goes_back_is_not_counted_twice(folder: Path) -> None:
     assert (tally.standing(1.0).steps, tally.standing(1.0).done) == (6, 1)
 
 
-@pytest.mark.parametrize("executor", ["local", "joblib"])
 def test_a_worker_tells_of_the_learner_in_training(
-    executor: str, folder: Path, watched: Recorded, monkeypatch: pytest.MonkeyPatch
+    folder: Path, watched: Recorded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(progress.Meter, "settled", lambda self, outcome: None)
     # Long enough for a first word, which comes a tenth of a second after the beginning.
     experiment(folder, InitWeights.make_variations(seed=(4,)), model=Stochastic(), steps=600).run(
-        executor, workers=1
+        "local", workers=1
     )
     told = [standing for standing in watched.shown if standing.learner is not None]
     assert any(0 < standing.steps < 600 for standing in told)

@@ -243,7 +243,7 @@ def test_workers_bring_home_what_failed(folder: Path) -> None:
         def failing(self, learner: Any) -> float:
             raise RuntimeError("in a worker")
 
-    summary = run(experiment(folder, logger=Failing()), "joblib", workers=1)
+    summary = run(experiment(folder, logger=Failing()), "local", workers=1)
     assert summary.broken == (("failing", "at step 6: RuntimeError: in a worker"),)
     assert not summary.failed
 
@@ -276,6 +276,17 @@ def test_a_metric_that_changes_the_model_fails_the_learner(folder: Path, strict:
     summary = run(experiment(folder, logger=Meddling(strict=strict)))
     assert len(summary.failed) == 1
     assert ("after the deed" if strict else "changed the model") in summary.failed[0][1]
+
+
+def test_a_metric_that_swaps_parameters_for_equal_ones_fails_the_learner(folder: Path) -> None:
+    class Swapping(Logger):
+        @register_metric(at=[3])
+        def swapping(self, learner: Any) -> float:
+            learner.model.fc1.weight = nn.Parameter(learner.model.fc1.weight.clone())  # none trains it
+            return 0.0
+
+    summary = run(experiment(folder, logger=Swapping()))
+    assert "swapping: the metric changed the model" in summary.failed[0][1]
 
 
 class Arrival(Logger):

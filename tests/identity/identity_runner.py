@@ -1,4 +1,4 @@
-"""Run in a fresh process: digest the subject of each project that is described on standard input."""
+"""Digest the subject of each project that is described in a file; run in a process of its own."""
 
 from __future__ import annotations
 
@@ -42,12 +42,12 @@ def digest_of(folder: Path, files: dict[str, str], parameters: bool) -> str:
                 del sys.modules[name]
 
 
-def main() -> None:
-    root = Path(sys.argv[1])
+def digests(root: Path) -> dict[str, str]:
+    """Digest the subject of each project, laid out beside the file that describes them."""
     warnings.simplefilter("error")
     import numpy  # noqa: F401  a library that cases patch
 
-    cases = json.loads(Path(sys.argv[2]).read_text())
+    cases = json.loads((root / "cases.json").read_text())
     if any(case["torch"] for case in cases):
         warnings.simplefilter("default")  # torch's import may warn
         import torch
@@ -60,8 +60,8 @@ def main() -> None:
     }
     if not any(case["torch"] for case in cases):
         told["torch was imported"] = str("torch" in sys.modules)
-    json.dump(told, sys.stdout)
+    return told
 
 
 if __name__ == "__main__":
-    main()
+    json.dump(digests(Path(sys.argv[1])), sys.stdout)

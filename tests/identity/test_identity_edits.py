@@ -6,53 +6,53 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
 from identity_cases import PLAIN, Case
+from identity_runner import digests
 from identity_torch_cases import TORCH
 
 RUNNER = Path(__file__).with_name("identity_runner.py")
 
 
-def _start(cases: list[Case], which: str, root: Path, *flags: str) -> subprocess.Popen[str]:
+def _described(cases: list[Case], which: str, root: Path) -> Path:
     described = [{"name": case.name, "files": getattr(case, which), "torch": case.torch} for case in cases]
-    (root / f"{which}.json").write_text(json.dumps(described))
     (root / which).mkdir()
-    seed = {"before": "1", "after": "2"}[which]
+    (root / which / "cases.json").write_text(json.dumps(described))
+    return root / which
+
+
+def _fresh(folder: Path, seed: str, *flags: str) -> dict[str, str]:
     environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.Popen(
-        [sys.executable, *flags, str(RUNNER), str(root / which), str(root / f"{which}.json")],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    )
-
-
-def _digests(cases: list[Case], root: Path) -> tuple[dict[str, str], dict[str, str]]:
-    """Digest every subject before and after, in two processes of different hash seeds, one with -O."""
-    running = [_start(cases, "before", root), _start(cases, "after", root, "-O")]
-    told = []
-    for process in running:
-        out, err = process.communicate(timeout=300)
-        assert process.returncode == 0, err
-        told.append(json.loads(out))
-    return told[0], told[1]
+    command = [sys.executable, *flags, str(RUNNER), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    told: dict[str, str] = json.loads(done.stdout)
+    return told
 
 
 @pytest.fixture(scope="module")
 def plain_digests(tmp_path_factory):
-    return _digests(PLAIN, tmp_path_factory.mktemp("plain"))
+    """Digest before and after in two fresh processes of different hash seeds, one with -O."""
+    root = tmp_path_factory.mktemp("plain")
+    before = _fresh(_described(PLAIN, "before", root), "1")
+    return before, _fresh(_described(PLAIN, "after", root), "2", "-O")
 
 
 @pytest.fixture(scope="module")
 def torch_digests(tmp_path_factory):
-    return _digests(TORCH, tmp_path_factory.mktemp("torch"))
+    """Digest before in a fork of this process, which has torch, and after in a fresh one."""
+    root = tmp_path_factory.mktemp("torch")
+    with ProcessPoolExecutor(1, get_context("fork")) as pool:
+        before = pool.submit(digests, _described(TORCH, "before", root)).result()
+    return before, _fresh(_described(TORCH, "after", root), "2")
 
 
-def _check(case: Case, digests: tuple[dict[str, str], dict[str, str]]) -> None:
-    before, after = digests[0][case.name], digests[1][case.name]
+def _check(case: Case, found: tuple[dict[str, str], dict[str, str]]) -> None:
+    before, after = found[0][case.name], found[1][case.name]
     assert len(before) == len(after) == 32, (before, after)
     assert (before != after) == case.changes
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import sys
 import warnings
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from textwrap import dedent
@@ -15,7 +14,6 @@ import pytest
 import torch
 from experiment_cases import CASES, NET, SCRIPT
 from identity_cases import Case
-from test_identity_running import run
 from torch import nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
@@ -26,6 +24,7 @@ from paribus.errors import ConfigurationError, DataError, FingerprintError
 from paribus.identity import accept, fingerprint, versioned
 from paribus.interventions import InitWeights
 from paribus.models import MLP
+from script_cases import run_forked, run_fresh
 
 POINTS = blobs(n=64, features=4)
 
@@ -43,19 +42,17 @@ def trained(store: Path, *given: object, **options: Any) -> Experiment:
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Take all keys before and after, in two processes of different hash seeds, one with -O."""
+    """Take all keys before, in a fork of this process, and after, in a fresh one of another hash seed."""
 
-    def take(which: str, seed: str, *flags: str) -> dict[str, Any]:
+    def place(which: str) -> Path:
         folder = tmp_path_factory.mktemp(which)
         (folder / "net.txt").write_text(NET)
         texts = {case.name: getattr(case, which)["main.py"] for case in CASES}
         (folder / "cases.json").write_text(json.dumps(texts))
-        told: dict[str, Any] = json.loads(run(SCRIPT, folder, *flags, PYTHONHASHSEED=seed))
-        return told
+        return folder
 
-    with ThreadPoolExecutor() as pool:
-        running = [pool.submit(take, "before", "1"), pool.submit(take, "after", "2", "-O")]
-        return running[0].result(), running[1].result()
+    before = run_forked(SCRIPT, place("before"))
+    return before, json.loads(run_fresh(SCRIPT, place("after"), PYTHONHASHSEED="2"))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -65,7 +62,7 @@ def test_identity_of_experiments(case: Case, keys: tuple[dict[str, Any], dict[st
 
 
 NOTEBOOK = """
-    import json, warnings
+    import warnings
     warnings.simplefilter("error", category=UserWarning)
     from IPython.core.interactiveshell import InteractiveShell
     shell = InteractiveShell.instance()
@@ -93,18 +90,17 @@ NOTEBOOK = """
     cell("# a comment\\n" + helper.replace("2.0", "(2.0)  # two"))
     key("the helper's cell edited in its comments")
     cell(helper.replace("2.0", "3.0")); key("the helper redefined, its caller not")
-    told["words"] = shell.user_ns["exp"].explain(0).differences
-    print(json.dumps(told))
+    told["words"] = list(shell.user_ns["exp"].explain(0).differences)
 """
 
 
 def test_a_model_of_a_notebook(tmp_path: Path) -> None:
-    told = json.loads(run(NOTEBOOK, tmp_path, IPYTHONDIR=str(tmp_path)))
-    assert told["the model's cell run again"] == told["first"]
-    assert told["trained again"] == 0
-    assert told["the helper's cell edited in its comments"] == told["first"]
-    assert told["the helper redefined, its caller not"] != told["first"]
-    assert told["words"] == ["code: model.forward.scaled changed (2.0 → 3.0)"]
+    found = run_forked(NOTEBOOK, tmp_path, IPYTHONDIR=str(tmp_path))
+    assert found["the model's cell run again"] == found["first"]
+    assert found["trained again"] == 0
+    assert found["the helper's cell edited in its comments"] == found["first"]
+    assert found["the helper redefined, its caller not"] != found["first"]
+    assert found["words"] == ["code: model.forward.scaled changed (2.0 → 3.0)"]
 
 
 def test_data_changed_between_plan_and_run_is_an_error(tmp_path: Path) -> None:
@@ -158,7 +154,6 @@ KERNEL = """
             return self.head(torch.relu(self.conv2(x)).flatten(1))
 """
 EXPLAIN = """
-    import json
     import torch
     from functools import partial
     from net import Net
@@ -172,7 +167,6 @@ EXPLAIN = """
     told = list(exp.explain(0).differences)
     if TRAIN:
         exp.run(progress=False)
-    print(json.dumps(told))
 """
 
 
@@ -184,14 +178,14 @@ def explained(
     label: int = 7,
     train: bool = False,
 ) -> list[str]:
-    """Explain an experiment on an edited model in a fresh process, beside what is stored."""
+    """Explain an experiment on an edited model in another process, beside what is stored."""
     place = folder / f"project{len(list(folder.iterdir()))}"
     place.mkdir()
     (place / "net.py").write_text(dedent(KERNEL).replace(*edit) if edit else dedent(KERNEL))
     text = EXPLAIN.replace("MODEL", model).replace("OPTIONS", options)
     text = text.replace("LABEL", str(label)).replace("TRAIN", str(train))
-    told: list[str] = json.loads(run(text, place))
-    return told
+    found: list[str] = run_forked(text, place)
+    return found
 
 
 def test_explanations_are_few_sentences_about_causes(tmp_path: Path) -> None:

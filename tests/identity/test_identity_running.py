@@ -3,32 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from script_cases import run_fresh
+
 SOURCE = Path(__file__).parents[2] / "src"
-
-
-def run(text: str, folder: Path, *flags: str, python: str = sys.executable, **environment: str) -> str:
-    """Run a script in a fresh process, and give what it printed last."""
-    script = folder / "script.py"
-    script.write_text(dedent(text))
-    done = subprocess.run(
-        [python, *flags, str(script)],
-        capture_output=True,
-        text=True,
-        cwd=folder,
-        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip().splitlines()[-1]
 
 
 SHELL = """
@@ -80,7 +63,7 @@ SHELL = """
 
 
 def test_cells_of_a_notebook(tmp_path):
-    told = json.loads(run(SHELL, tmp_path, IPYTHONDIR=str(tmp_path)))
+    told = json.loads(run_fresh(SHELL, tmp_path, IPYTHONDIR=str(tmp_path)))
     again = ("helper run again", "helper with a comment", "caller run again")
     assert {told[name] for name in again} == {told["first"]}
     assert told["helper redefined"] != told["first"]
@@ -114,7 +97,7 @@ def test_a_file_edited_after_import_keeps_its_key_and_warns(tmp_path):
     told = {}
     for plan in ("untouched", "edited", "edited unseen"):
         (tmp_path / plan).mkdir()
-        told[plan] = json.loads(run(f"PLAN = {plan!r}\n{dedent(EDITED)}", tmp_path / plan))
+        told[plan] = json.loads(run_fresh(f"PLAN = {plan!r}\n{dedent(EDITED)}", tmp_path / plan))
     assert len({item["f"] for item in told.values()}) == 1
     assert len({item["g"] for item in told.values()}) == 1
     assert told["untouched"]["warned"] == []
@@ -138,12 +121,12 @@ SCRIPT = """
 
 
 def test_a_script_and_an_imported_module_are_the_same(tmp_path):
-    as_script = run(SCRIPT, tmp_path)
+    as_script = run_fresh(SCRIPT, tmp_path)
     elsewhere = tmp_path / "cloned" / "deeply"
     elsewhere.mkdir(parents=True)
     (elsewhere / "net.py").write_text(dedent(SCRIPT))
-    assert run("import net\nnet.main()\n", elsewhere) == as_script
-    assert run("import net\nnet.main()\n", elsewhere, "-OO", PYTHONHASHSEED="77") == as_script
+    assert run_fresh("import net\nnet.main()\n", elsewhere) == as_script
+    assert run_fresh("import net\nnet.main()\n", elsewhere, "-OO", PYTHONHASHSEED="77") == as_script
 
 
 STAND_IN = """
@@ -203,7 +186,7 @@ def test_keys_are_equal_under_every_python(tmp_path):
                     del sys.modules[module]
         print(json.dumps(told))
     """
-    told = [json.loads(run(text, tmp_path, "-S", python=python)) for python in pythons()]
+    told = [json.loads(run_fresh(text, tmp_path, "-S", python=python)) for python in pythons()]
     for other in told[1:]:
         assert {name for name in told[0] if told[0][name] != other[name]} == set()
 
@@ -228,7 +211,7 @@ AUDIT = """
 
 def test_an_audit_finds_what_slips_past_reading(tmp_path):
     (tmp_path / "helpers.py").write_text("def helper(x):\n    return x + 1\n")
-    assert json.loads(run(AUDIT, tmp_path)) == [["helper (helpers.py:1)"], []]
+    assert json.loads(run_fresh(AUDIT, tmp_path)) == [["helper (helpers.py:1)"], []]
 
 
 def test_identity_is_imported_without_torch_and_numpy(tmp_path):
@@ -237,7 +220,7 @@ def test_identity_is_imported_without_torch_and_numpy(tmp_path):
         import paribus.identity
         print([name for name in ("torch", "numpy", "polars") if name in sys.modules])
     """
-    assert run(text, tmp_path) == "[]"
+    assert run_fresh(text, tmp_path) == "[]"
 
 
 def test_hash_seed_and_process_do_not_matter(tmp_path):
@@ -247,4 +230,4 @@ def test_hash_seed_and_process_do_not_matter(tmp_path):
         value = {"a": {1, 2, "three", (4.5, None)}, "b": frozenset("xyz"), "c": float("nan")}
         print(digest(value).hex(), digest([int, np.arange(3)]).hex())
     """
-    assert run(text, tmp_path, PYTHONHASHSEED="1") == run(text, tmp_path, PYTHONHASHSEED="2")
+    assert run_fresh(text, tmp_path, PYTHONHASHSEED="1") == run_fresh(text, tmp_path, PYTHONHASHSEED="2")

@@ -50,12 +50,12 @@ def test_an_effect_begins_with_the_window_and_cuts_change_no_bit(
     assert trained(control.work, configuration, [1, 2, 3, 4, 5, 6]).to_bytes() == whole
 
 
-def test_the_same_bits_serial_joblib_and_resumed_and_the_trunk_is_trained_once(folder: Path) -> None:
+def test_the_same_bits_serial_local_and_resumed_and_the_trunk_is_trained_once(folder: Path) -> None:
     design = [sum((case.effective for case in CASES[1:]), start=CASES[0].effective)]
-    serial, workers = experiment(folder / "serial", design), experiment(folder / "joblib", design)
+    serial, workers = experiment(folder / "serial", design), experiment(folder / "local", design)
     assert len(serial) == len(CASES)
     assert run(serial).steps_trained == 2 + 4 * len(CASES) + sum(case.extra for case in CASES)
-    run(workers, "joblib", workers=2)
+    run(workers, "local", workers=2)
     assert states(workers) == states(serial)
     for steps in (1, 3, 6):
         resumed = experiment(folder / "resumed", design, steps=steps)

@@ -377,15 +377,15 @@ def test_a_change_that_writes_into_the_data_is_refused(folder: Path) -> None:
         experiment(folder, Overwriting(), dataset=data)
 
 
-def test_serial_and_joblib_and_resumed_give_the_same_bits(folder: Path) -> None:
+def test_serial_and_local_and_resumed_give_the_same_bits(folder: Path) -> None:
     design: list[Any] = [
         SubsetSamples.make_variations(fraction=(0.5, 1)) + ImbalanceClasses(0.5),
         FlipLabels.make_variations(rate=(0, 0.3)),
         SetBatchSize(5, when=(2, 4)) + SetSeeds(order=1, when=(2, None)),
     ]
-    serial, workers = experiment(folder / "serial", design), experiment(folder / "joblib", design)
+    serial, workers = experiment(folder / "serial", design), experiment(folder / "local", design)
     run(serial)
-    run(workers, "joblib", workers=2)
+    run(workers, "local", workers=2)
     assert states(serial) == states(workers)
     for steps in (1, 4, 6):
         resumed = experiment(folder / "resumed", design, steps=steps)

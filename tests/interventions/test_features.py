@@ -329,12 +329,12 @@ def test_data_first_then_the_model(layers: str, folder: Path) -> None:
     assert torch.isfinite(found(torch.zeros(2, 3))).all()
 
 
-def test_serial_and_joblib_and_resumed_give_the_same_bits(folder: Path) -> None:
+def test_serial_and_local_and_resumed_give_the_same_bits(folder: Path) -> None:
     design = AblateFeatures.make_variations(features=("age", ("age", "sex")), mode=MODES)
     design = design + AblateFeatures.make_variations(features=(Classes(0), Samples(3)))
-    serial, workers = (table(folder / name, design) for name in ("serial", "joblib"))
+    serial, workers = (table(folder / name, design) for name in ("serial", "local"))
     assert not run(serial).failed
-    run(workers, "joblib", workers=2)
+    run(workers, "local", workers=2)
     assert states(serial) == states(workers)
     for steps in (2, 5):
         resumed = table(folder / "resumed", design, steps=steps)

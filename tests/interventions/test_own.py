@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -19,6 +16,7 @@ from learning_cases import run, states, trained
 from paribus.errors import FingerprintError, LevelError
 from paribus.interventions import BatchIntervention, GradientsIntervention
 from paribus.interventions.checks import Window
+from script_cases import run_forked, run_fresh
 
 OWN = dedent(
     """
@@ -81,31 +79,18 @@ SCRIPT = """
 
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, list[str]]]:
-    """Keys at the window's start and at the end, of each edit, from two processes of different hash seeds."""
-    told = []
-    for seed in ("1", "2"):
-        folder = tmp_path_factory.mktemp("own")
-        for name, edits in EDITS.items():
-            text = OWN
-            for old, new in edits:
-                assert old in text
-                text = text.replace(old, new)
-            (folder / name).mkdir()
-            (folder / name / "own.py").write_text(text)
-        (folder / "names.json").write_text(json.dumps(list(EDITS)))
-        tests = str(Path(__file__).parents[1])
-        (folder / "script.py").write_text(dedent(SCRIPT).replace("TESTS", repr(tests)))
-        done = subprocess.run(
-            [sys.executable, "script.py"],
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            env={**os.environ, "PYTHONHASHSEED": seed, "PYTHONDONTWRITEBYTECODE": "1"},
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr
-        told.append(json.loads(done.stdout.strip().splitlines()[-1]))
-    return told
+    """Keys at the window's start and at the end, of each edit: from a fork, and from a fresh process."""
+    folder = tmp_path_factory.mktemp("own")
+    for name, edits in EDITS.items():
+        text = OWN
+        for old, new in edits:
+            assert old in text
+            text = text.replace(old, new)
+        (folder / name).mkdir()
+        (folder / name / "own.py").write_text(text)
+    (folder / "names.json").write_text(json.dumps(list(EDITS)))
+    script = dedent(SCRIPT).replace("TESTS", repr(str(Path(__file__).parents[1])))
+    return [run_forked(script, folder), json.loads(run_fresh(script, folder, PYTHONHASHSEED="2"))]
 
 
 def test_the_key_is_one_in_every_process(keys: list[dict[str, list[str]]]) -> None:
@@ -144,11 +129,11 @@ def scaled(factor: Any) -> Any:
 
 def test_closures_count_by_what_they_hold_and_go_to_workers(folder: Path) -> None:
     design = Apply.make_variations(function=(scaled(0.5), scaled(2.0)), when=(2, 4))
-    exp, workers = experiment(folder / "serial", design), experiment(folder / "joblib", design)
+    exp, workers = experiment(folder / "serial", design), experiment(folder / "local", design)
     assert exp[0].key != exp[1].key
     assert exp[0].key == experiment(folder / "serial", Apply(scaled(0.5), when=(2, 4)))[0].key
     run(exp)
-    run(workers, "joblib", workers=2)
+    run(workers, "local", workers=2)
     assert states(workers) == states(exp)
     assert len(set(states(exp))) == 2
 

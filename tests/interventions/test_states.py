@@ -396,16 +396,16 @@ def test_equal_ways_to_write_it_are_one_learner(folder: Path) -> None:
     )
 
 
-def test_serial_joblib_and_a_loop_without_a_store_agree(tmp_path: Path) -> None:
+def test_serial_local_and_a_loop_without_a_store_agree(tmp_path: Path) -> None:
     design: Any = [
         PruneRounds.make_variations(rounds=(0, 2), fraction=0.5, when=((1, None),))
         + InterpolateWeights(InitWeights(1), step=2)
         + InterpolateWeights((InitWeights(1), PruneWeights(0.5)), step=0) * RewindWeights(0, 5)
     ]
     make = partial(trial, interventions=design, model=Stochastic())
-    serial, workers = make(tmp_path / "serial"), make(tmp_path / "joblib")
+    serial, workers = make(tmp_path / "serial"), make(tmp_path / "local")
     run(serial)
-    assert not run(workers, "joblib", workers=2).failed
+    assert not run(workers, "local", workers=2).failed
     assert states(workers) == states(serial)
     for learner, state in zip(serial, states(serial), strict=True):
         configuration = learner.configuration

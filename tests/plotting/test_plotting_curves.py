@@ -23,6 +23,7 @@ from plotting_cases import (
 )
 from scipy import stats
 
+from paribus.analysis import Factor
 from paribus.errors import AnalysisError
 from paribus.plotting import Figure, curves
 from paribus.plotting.style import HUES
@@ -187,13 +188,49 @@ def test_several_treatments_in_one_panel_are_named_once() -> None:
     assert solid.get_linestyle() != dashed.get_linestyle()
 
 
+STEP = "PerturbWeights.step"
+TIMED = Factor("PerturbWeights", (EPSILON, STEP), control={EPSILON: None, STEP: None})
+RATES = Factor("SetOptimizer", (MOMENTUM,), control={MOMENTUM: None})
+
+
+def one_at_a_time() -> pl.DataFrame:
+    none: dict[str, object] = {MOMENTUM: None, EPSILON: None, STEP: None}
+    timed = [none | {EPSILON: 0.5, STEP: step} for step in (200, 800)]
+    return trained([none, none | {MOMENTUM: 0.99}, *timed])
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_where_interventions_are_absent_each_line_names_those_that_it_has(width: str) -> None:
+    figure = curves(one_at_a_time(), ACCURACY, [RATES, TIMED], width=width)
+    words = ["control", "momentum = 0.99", "step = 200", "step = 800"]
+    assert legend_texts(figure) == words
+    figure.figure.canvas.draw()
+    legend = figure.figure.legends[0].get_window_extent()
+    assert not legend.overlaps(panels(figure)[0].get_window_extent())
+    labels = {"step = 200": "early noise"}
+    assert "early noise" in legend_texts(curves(one_at_a_time(), ACCURACY, [RATES, TIMED], labels=labels))
+
+
+def test_a_control_without_a_value_has_no_place_in_the_legend() -> None:
+    value = pl.when(pl.col(EPSILON) > 0).then(ACCURACY).alias(ACCURACY)
+    figure = curves(epsilons().with_columns(value), ACCURACY, [PERTURB])
+    assert legend_texts(figure) == ["0.001", "0.01", "0.1"]
+
+
+def test_more_controls_than_dashes_go_to_panels_one_in_each() -> None:
+    rows = [{MOMENTUM: m / 10, EPSILON: e, EPSILON_SEED: 0} for m in range(5) for e in (0.0, 0.1)]
+    figure = curves(trained(rows), ACCURACY, [OPTIMIZER, PERTURB])
+    assert [len(drawn(axes, "control")) for axes in panels(figure)] == [1] * 5
+    assert legend_texts(figure) == ["0 (control)", "0.1"]
+
+
 def test_labels_replace_names() -> None:
     figure = curves(
         epsilons(), ACCURACY, [PERTURB], labels={EPSILON: "ε", "0.1": "large", ACCURACY: "accuracy"}
     )
     assert "large, n = 10" in legend_texts(figure)
     assert figure.figure.legends[0].get_title().get_text() == "ε"
-    assert figure.figure._supylabel.get_text() == "accuracy"
+    assert panels(figure)[0].get_ylabel() == "accuracy"
 
 
 @pytest.mark.parametrize("scale", ["linear", "log"])

@@ -4,9 +4,20 @@ import polars as pl
 import pytest
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
-from plotting_cases import ACCURACY, EPSILON, INITS, KICKS, OPTIMIZER, PERTURB, epsilons, final, kicks
+from plotting_cases import (
+    ACCURACY,
+    EPSILON,
+    INITS,
+    KICKS,
+    OPTIMIZER,
+    PERTURB,
+    epsilons,
+    final,
+    kicks,
+    trained,
+)
 
-from paribus.analysis import Table, compare, leave_one_out
+from paribus.analysis import Factor, Table, compare, leave_one_out
 from paribus.errors import AnalysisError
 from paribus.plotting import Figure, effects
 
@@ -52,6 +63,18 @@ def test_the_caption_says_what_the_bars_are(table: Table) -> None:
     caption = effects(table).caption
     assert "95% t interval" in caption
     assert "over 10 independent blocks" in caption
+
+
+def test_headings_stay_on_a_line_and_levels_are_told_in_the_room_that_they_take(table: Table) -> None:
+    texts = [text.get_text() for axes in effects(table).figure.axes for text in axes.texts]
+    assert {"epsilon", "p (Holm)", "difference [95%]"} <= set(texts)
+    parts = {f"Part{place}.level": None for place in range(6)}
+    rows = [parts, *(parts | {column: 0.5} for column in parts)]
+    factors = [Factor(column.partition(".")[0], (column,)) for column in parts]
+    figure = effects(compare(final(trained(rows)), ACCURACY, factors), width="column")
+    assert figure.figure.get_figwidth() == pytest.approx(3.5)
+    texts = [text.get_text() for axes in figure.figure.axes for text in axes.texts]
+    assert {"condition", "Part0 level = 0.5", "Part5 level = 0.5"} <= set(texts)
 
 
 def test_one_pair_has_a_dot_and_no_interval() -> None:

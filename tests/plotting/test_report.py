@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from learning_cases import POINTS, QUIET, FailsFrom, experiment, run
-from paribus import Experiment, Logger, leave_one_out, register_metric
+from paribus import Experiment, Logger, leave_one_out, pairs, register_metric
 from paribus.errors import AnalysisError
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights, SetOptimizer
 from paribus.loggers import distance
@@ -206,7 +206,9 @@ def ablation(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 
 @pytest.fixture(scope="module")
 def ablation_file(ablation: Experiment, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return ablation.report(tmp_path_factory.mktemp("page"), tuned_over=["SetOptimizer.lr"])
+    return ablation.report(
+        tmp_path_factory.mktemp("page"), tuned_over=["SetOptimizer.lr"], pairs_removed=True
+    )
 
 
 def test_parts_tuning_and_pairs_have_their_tables(ablation: Experiment, ablation_file: Path) -> None:
@@ -215,6 +217,8 @@ def test_parts_tuning_and_pairs_have_their_tables(ablation: Experiment, ablation
     assert page.file("leave_one_out-test-accuracy.csv") == left_out.frame.write_csv()
     tuned = ablation.tuned("test/accuracy", over=["SetOptimizer.lr"], by="validation/accuracy")
     assert page.file("tuned-test-accuracy.csv") == tuned.frame.write_csv()
+    removed = ablation.leave_one_out("test/accuracy", pairs=True)
+    assert page.file("pairs_removed-test-accuracy.csv") == removed.frame.write_csv()
     apart = ablation.plot("apart", "pairs")
     assert page.file("pairs-apart.csv") == apart.table.write_csv()
     assert apart.caption in page.values("alt", "img")
@@ -223,10 +227,22 @@ def test_parts_tuning_and_pairs_have_their_tables(ablation: Experiment, ablation
     assert all(text in page.text for text in ("Leave-one-out:", "After tuning:", "Metrics of two learners:"))
 
 
+def test_a_design_of_pairs_has_the_table_of_two_parts_changed(tmp_path: Path) -> None:
+    entries = [SetOptimizer(lr=0.3), PerturbWeights(epsilon=0.5, step=2), PerturbMomentum(0.3, when=(0, 4))]
+    exp = experiment(tmp_path / "store", pairs(*entries))
+    run(exp)
+    page = Page(exp.report(tmp_path, metrics=["test/accuracy"]))
+    removed = exp.leave_one_out("test/accuracy", pairs=True)
+    assert removed.frame.height == 3
+    assert page.file("pairs_removed-test-accuracy.csv") == removed.frame.write_csv()
+    assert "Two parts changed at once:" in page.text
+
+
 def test_with_these_tables_too_it_has_the_same_bytes(
     ablation: Experiment, ablation_file: Path, tmp_path: Path
 ) -> None:
-    again = ablation.report(tmp_path, tuned_over=["SetOptimizer.lr"], tuned_by="validation/accuracy")
+    asked = {"tuned_over": ["SetOptimizer.lr"], "tuned_by": "validation/accuracy", "pairs_removed": True}
+    again = ablation.report(tmp_path, **asked)
     assert again.read_bytes() == ablation_file.read_bytes()
 
 
@@ -274,6 +290,7 @@ def browser() -> Iterator[Any]:
 
 
 WINDOWS = [(1280, 900, "light"), (1280, 900, "dark"), (375, 800, "light"), (375, 800, "dark")]
+in_one_window = pytest.mark.parametrize("seen", WINDOWS[:1], indirect=True)  # it does not depend on it
 
 
 @pytest.fixture(params=WINDOWS)
@@ -318,6 +335,7 @@ def test_in_a_browser_the_tables_of_parts_and_pairs_fit(
             assert tab.locator(f"table[aria-labelledby={name}]").is_visible()
 
 
+@in_one_window
 def test_in_a_browser_a_click_sorts(seen: Any) -> None:
     column = seen.locator("table[aria-labelledby=results] thead th").all_inner_texts()
     place = next(i for i, text in enumerate(column) if text.startswith("test/loss"))
@@ -345,6 +363,7 @@ def test_in_a_browser_a_verdict_leads_to_its_row(seen: Any) -> None:
     assert 0 < top < seen.viewport_size["height"]
 
 
+@in_one_window
 def test_in_a_browser_the_data_is_saved(seen: Any, study: Experiment) -> None:
     with seen.expect_download() as saved:
         seen.get_by_role("link", name="results.csv").click()

@@ -32,7 +32,8 @@ def experiment(store: Path | str, interventions: Any = LRS, search: Any = None, 
 
 
 def searched(store: Path | str, interventions: Any = LRS, trials: int = 4, **options: Any) -> Experiment:
-    experiment_options = {n: options.pop(n) for n in ("steps", "logger", "train") if n in options}
+    named = ("steps", "logger", "train", "objective")
+    experiment_options = {name: options.pop(name) for name in named if name in options}
     search = Search(options.pop("metric", LOSS), "minimize", trials, **options)
     return experiment(store, interventions, search, **experiment_options)
 

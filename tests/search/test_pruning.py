@@ -17,6 +17,7 @@ from paribus import (
     Logger,
     Median,
     Plateau,
+    Search,
     SuccessiveHalving,
     Wilcoxon,
 )
@@ -201,8 +202,10 @@ def test_a_schedule_that_reads_the_length_is_not_moved_by_pruning(folder: Path) 
 def test_a_pruner_that_cannot_look_is_refused(folder: Path, pruner: Any, options: Any, words: str) -> None:
     with pytest.raises(ConfigurationError, match=words):
         experiment(folder, SEEDS, pruner=pruner, **options)
+    assert not folder.exists()
 
 
 def test_a_pruner_beside_a_search_is_refused(folder: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"write Search\(pruner=…\)"):
-        experiment(folder, LRS, searched(folder)._trials.search, pruner=Median(LOSS, "minimize"))
+        experiment(folder, LRS, Search(LOSS, "minimize", 2), pruner=Median(LOSS, "minimize"))
+    assert not folder.exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import time
@@ -11,10 +12,13 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from optuna.samplers import RandomSampler, TPESampler
 from search_cases import ARMS, LOSS, LR, LRS, SEEDS, experiment, searched, values
+from torch import nn
 
 from paribus import Categorical, Experiment, Float, Int, Logger, Median, Search
+from paribus.engine.running.executors import Executor, Serial
 from paribus.engine.running.run import execute
 from paribus.engine.search.asking import Asker, distribution_of
 from paribus.errors import AnalysisError, ConfigurationError
@@ -23,7 +27,7 @@ from paribus.loggers import Every
 from paribus.store import Retention, gc
 
 
-def ran(exp: Experiment, executor: str = "serial", **options: Any) -> Experiment:
+def ran(exp: Experiment, executor: str | Executor = "serial", **options: Any) -> Experiment:
     exp.run(executor, progress=False, **options)
     return exp
 
@@ -120,8 +124,23 @@ def test_trial_n_is_asked_after_the_trials_up_to_n_minus_lag(folder: Path) -> No
     assert values(exp) == [trial.params[LR] for trial in trials]
 
 
+class CountsConnections(Executor):
+    """Serial."""
+
+    connections = 0
+
+    def connect(self, work: Any, journal: Any, tell: Any) -> Any:
+        self.connections += 1
+        return Serial().connect(work, journal, tell)
+
+
 def test_a_rerun_asks_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = ran(searched(folder, trials=6, sampler="tpe", lag=2))
+    first = searched(folder, trials=6, sampler="tpe", lag=2)
+    with pytest.raises(ConfigurationError, match=r"search has asked for no trial yet; call run\(\) first"):
+        first.audit()
+    counted = CountsConnections()
+    ran(first, counted)
+    assert counted.connections == 1, "agents are there for all rounds of a run"
 
     def refuse(*_: object) -> None:
         raise AssertionError("a sampler was asked")
@@ -129,8 +148,8 @@ def test_a_rerun_asks_nothing(folder: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Asker, "suggest", refuse)
     again = searched(folder, trials=6, sampler="tpe", lag=2)
     assert again.plan().cached == 6
-    summary = again.run(progress=False)
-    assert (summary.steps_trained, summary.notes) == (0, ())
+    summary = again.run(counted, progress=False)
+    assert (summary.steps_trained, summary.notes, counted.connections) == (0, (), 1)
     assert again.frame().equals(first.frame())
 
 
@@ -175,6 +194,31 @@ def test_a_search_killed_in_a_round_goes_on_with_the_same_suggestions(
     again = searched(folder, [SEEDS, LRS], **options)
     assert again.plan().cached == 2 * 2 * 2 + 1
     assert ran(again).frame().equals(whole.frame())
+
+
+FAILS_IN = "PARIBUS_TEST_FAILS_IN"
+
+
+def failing_once(model: nn.Module, batch: Any) -> torch.Tensor:
+    """Cross-entropy; what is counted down raises."""
+    left = int(os.environ.get(FAILS_IN, "0")) - model.training
+    os.environ[FAILS_IN] = str(left)
+    if left == 0 and model.training:
+        raise RuntimeError("once")
+    return nn.functional.cross_entropy(model(batch[0]), batch[1])
+
+
+def test_a_failure_that_heals_leaves_the_search_that_never_failed(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was suggested after the failure is not told any more; what is asked for instead is kept."""
+    options: dict[str, Any] = {"trials": 4, "sampler": "tpe", "lag": 1, "objective": failing_once}
+    whole = ran(searched(tmp_path / "whole", **options))
+    monkeypatch.setenv(FAILS_IN, "8")
+    failed = searched(folder, **options)
+    assert len(failed.run(progress=False).failed) == 1
+    assert values(ran(searched(folder, **options))) == values(whole)
+    assert searched(folder, **options).plan().cached == 4
 
 
 def test_another_optuna_does_not_matter_for_what_is_known(
@@ -299,6 +343,7 @@ def test_a_search_that_cannot_be_is_refused_in_a_sentence(
 ) -> None:
     with pytest.raises(ConfigurationError, match=words):
         experiment(folder, LRS, Search(**({"metric": LOSS, "direction": "minimize", "trials": 2} | options)))
+    assert not folder.exists()
 
 
 def test_a_dimension_needs_a_search_and_a_search_a_dimension(folder: Path) -> None:
@@ -306,6 +351,7 @@ def test_a_dimension_needs_a_search_and_a_search_a_dimension(folder: Path) -> No
         experiment(folder, LRS)
     with pytest.raises(ConfigurationError, match="without a search dimension"):
         searched(folder, SEEDS)
+    assert not folder.exists()
     with pytest.raises(ConfigurationError, match="there is no search"):
         experiment(folder, InitWeights(seed=1)).trials()
 

@@ -16,14 +16,12 @@ from typing import Any
 
 import pytest
 from trajectory_cases import (
-    ALIVE,
     TESTS,
     Progress,
     finishes,
     fork_workers,
     forked_driver,
     results,
-    script,
     tree,
     watched,
 )
@@ -173,41 +171,24 @@ def test_a_store_of_a_newer_version_is_refused_and_left_alone(folder: Path) -> N
 
 
 TERMINATED = "paribus: terminated; the store keeps what was finished, and the next run goes on"
-ENDLESS = """
-if __name__ == "__main__":
-    drive_endlessly(Path(args[0]), args[1], "joblib")
-"""
+INTERRUPTED = "interrupted: what was finished is stored, and the next run goes on from it"
 
 
-def drive_endlessly(store: Path, told: str, executor: str, stderr: Path | None = None) -> None:
-    if stderr is not None:
-        sys.stderr = stderr.open("w", buffering=1)
-    run(experiment(store, steps=10**9, logger=Progress(told)), executor, save_every=0.0)
+def drive_endlessly(store: Path, told: str, stderr: Path) -> None:
+    sys.stderr = stderr.open("w", buffering=1)
+    run(experiment(store, steps=10**9, logger=Progress(told)), save_every=0.0)
 
 
 @forks
 def test_sigterm_ends_a_driver_in_order(tmp_path: Path) -> None:
     """The signal comes when training is under way: a metric says so through a fifo."""
     os.mkfifo(tmp_path / "told")
-    arguments = tmp_path / "store", str(tmp_path / "told"), "serial", tmp_path / "stderr"
+    arguments = tmp_path / "store", str(tmp_path / "told"), tmp_path / "stderr"
     driver = forked_driver(drive_endlessly, *arguments)
     await_training(tmp_path)
     driver.terminate()
     driver.join()
     ended_in_order(tmp_path, driver.exitcode, (tmp_path / "stderr").read_text())
-
-
-def test_sigterm_ends_the_workers_of_joblib(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "told")
-    text = f"from {Path(__file__).stem} import drive_endlessly\n" + ENDLESS
-    with watched(tmp_path / "alive") as are_gone:
-        alive = {ALIVE: str(tmp_path / "alive")}
-        driver = script(text, tmp_path / "store", tmp_path / "told", **alive)
-        await_training(tmp_path)
-        driver.send_signal(signal.SIGTERM)
-        _, told = driver.communicate(timeout=60)
-        assert are_gone()
-    ended_in_order(tmp_path, driver.returncode, told)
 
 
 def drive_group(store: Path, told: str, alive: Path, output: Path) -> None:
@@ -220,15 +201,16 @@ def drive_group(store: Path, told: str, alive: Path, output: Path) -> None:
 
 @forks
 @pytest.mark.parametrize(
-    ("number", "status", "said"),
+    ("send", "number", "status", "said"),
     [
-        (signal.SIGTERM, 128 + signal.SIGTERM, TERMINATED),
-        (signal.SIGINT, 1, "interrupted: what was finished is stored, and the next run goes on from it"),
+        (os.kill, signal.SIGTERM, 128 + signal.SIGTERM, TERMINATED),
+        (os.killpg, signal.SIGTERM, 128 + signal.SIGTERM, TERMINATED),
+        (os.killpg, signal.SIGINT, 1, INTERRUPTED),
     ],
-    ids=["SIGTERM", "Ctrl-C"],
+    ids=["SIGTERM to the driver", "SIGTERM", "Ctrl-C"],
 )
-def test_a_signal_to_a_driver_and_its_workers_at_once(
-    number: int, status: int, said: str, tmp_path: Path
+def test_a_signal_to_a_driver_with_workers_or_to_all_at_once(
+    send: Callable[[int, int], None], number: int, status: int, said: str, tmp_path: Path
 ) -> None:
     """Ctrl-C goes to the whole process group."""
     os.mkfifo(tmp_path / "told")
@@ -236,7 +218,8 @@ def test_a_signal_to_a_driver_and_its_workers_at_once(
         arguments = tmp_path / "store", str(tmp_path / "told"), tmp_path / "alive", tmp_path / "output"
         driver = forked_driver(drive_group, *arguments)
         await_training(tmp_path)
-        os.killpg(driver.pid or 0, number)
+        assert driver.pid
+        send(driver.pid, number)
         driver.join()
         assert are_gone()
     ended_in_order(tmp_path, driver.exitcode, (tmp_path / "output").read_text(), status, said)
@@ -361,26 +344,22 @@ def test_gc_takes_nothing_that_a_run_under_way_starts_from(
     assert verify(exp.store).sound
 
 
-GC = """
-from paribus.store import Retention, Store, gc
-store = Store.open(args[0])
-print("ready", flush=True)
-while not os.path.exists(args[1]):
-    gc(store, Retention(grace=60))
-assert verify(store).sound
-"""
+def collect(path: Path, done: Any) -> None:
+    store = Store.open(path)
+    while not done.is_set():
+        gc(store, Retention(grace=60))
+    assert verify(store).sound
 
 
-def test_gc_without_end_beside_a_run(reference: Experiment, tmp_path: Path) -> None:
-    finishes_here = tmp_path / "done"
-    tree(tmp_path / "store")
-    collector = script(GC, tmp_path / "store", finishes_here)
-    assert collector.stdout
-    assert collector.stdout.readline() == "ready\n"
-    finishes(tmp_path / "store", reference)
-    finishes_here.touch()
-    _, told = collector.communicate(timeout=60)
-    assert collector.returncode == 0, told
+@forks
+def test_gc_without_end_beside_a_run(reference: Experiment, folder: Path) -> None:
+    tree(folder)
+    done = get_context("fork").Event()
+    collector = forked_driver(collect, folder, done)
+    finishes(folder, reference)
+    done.set()
+    collector.join()
+    assert collector.exitcode == 0
 
 
 def test_gc_keeps_what_a_kept_learner_reads(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from trajectory_cases import (
 from learning_cases import experiment, run
 from paribus import Experiment
 from paribus.engine.running.board import Board
+from paribus.engine.running.driver import driving
 from paribus.engine.running.executors import Serial
 from paribus.engine.running.run import execute
 from paribus.engine.training import segment
@@ -207,6 +208,7 @@ def test_saved_progress_takes_nothing_that_another_run_committed(
     tasks = long.plan().tasks()
     run(other)
     journal = Journal.open(long.store, long.work, tasks, interval=0.0)
-    execute(tasks, {}, journal, long.work, Serial(), lambda *_: None, [])
+    with driving(Serial(), long.work, journal) as driver:
+        execute(tasks, {}, driver, lambda *_: None, [])
     assert run(other).steps_trained == 0
     assert {record.key for record in other.store.scan()} == {other[0].key, long[0].key}

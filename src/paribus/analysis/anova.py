@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import polars as pl
-from scipy import special
 
 from paribus.analysis import inference
 from paribus.analysis.decomposition import Axes, degrees_of_freedom, full_grid, subsets, sums_of_squares
@@ -112,6 +111,8 @@ def _tested(axes: Axes, df: int, ss: float, error_df: int, error_ss: float) -> _
     noise = error_ss / error_df if error_df else 0.0
     if df == 0 or noise <= 1e-24 * max(ss, 1e-300):
         return _Line("", axes, df, ss)
+    from scipy import special
+
     f = ss / df / noise
     return _Line("", axes, df, ss, f, error_df, float(special.fdtrc(df, error_df, f)))
 

@@ -11,8 +11,17 @@ from paribus.analysis.factors import Factor, treatments_of
 from paribus.analysis.inference import Better, direction_of
 from paribus.analysis.pairing import pair
 from paribus.analysis.provenance import provenance_notes
+from paribus.analysis.reference import complete, factors_named_by, named_factors, united
 from paribus.analysis.table import Contrast, Table
-from paribus.analysis.wording import NONE, interval_text, level_text, number, p_text, short_names, spread_text
+from paribus.analysis.wording import (
+    NONE,
+    interval_text,
+    level_text,
+    number,
+    p_text,
+    short_names,
+    spread_text,
+)
 from paribus.errors import AnalysisError
 
 _SECTION = "contrast"
@@ -28,6 +37,8 @@ def compare(
     confidence: float = 0.95,
     labels: Mapping[str, str] | None = None,
     allow_adaptive: bool = False,
+    factor: str | Sequence[str] | None = None,
+    against: Mapping[str, object] | None = None,
 ) -> Table:
     """Compare every treatment with its control, all seeds equal.
 
@@ -45,6 +56,10 @@ def compare(
         confidence: Coverage of the intervals; ``1 - confidence`` is the level of the verdicts' tests.
         labels: Names to print in place of columns' names.
         allow_adaptive: Whether learners that an adaptive sampler placed may enter.
+        factor: Names of the factors that are compared, each with its own control; None: all.
+        against: Levels by treatment column that take the control's place. The factors that it names, or those
+            of `factor`, are then one: any other combination of their levels is compared with this one. A
+            factor of `factor` that it does not name is at its declared control there, else absent.
 
     Returns:
         One row per condition: `factor`, `reference`, the treatment columns, and
@@ -62,8 +77,8 @@ def compare(
         - `pairing_gain`: how many times fewer blocks pairing needs; `verdict`.
 
     Raises:
-        AnalysisError: If the direction cannot be read, an argument is out of range, or nothing can be
-            compared.
+        AnalysisError: If the direction cannot be read, an argument is out of range, no learner is at the
+            levels of `against`, or nothing can be compared.
 
     Example:
         >>> import polars as pl
@@ -78,12 +93,18 @@ def compare(
     """
     check_range(margin, confidence, "compare")
     direction = direction_of(metric, better, "compare")
-    pairs = pair(results, metric, factors, allow_adaptive=allow_adaptive)
+    factors, within = _chosen(results, factors, factor, against)
+    pairs = pair(results, metric, factors, allow_adaptive=allow_adaptive, within=within)
     if pairs.is_empty():
-        names = ", ".join(factor.name for factor in factors)
         raise AnalysisError(
-            f"compare: every learner is at the control of {names}; add a level to compare with it"
+            f"compare: every learner is at the control of {', '.join(within)}; add a level to compare with it"
         )
+    left_out: list[str] = []
+    reference: Mapping[str, object] = {}
+    if against is not None:
+        pairs, left_out = _beside_reference(pairs, treatments_of(factors))
+        reference = next(each.control or {} for each in factors if each.name in within)
+    contrast = Contrast(metric, direction, margin, confidence, pairs, reference)
     keys = ["factor", "reference", *treatments_of(factors)]
     frame = effects_of(pairs, keys, direction, margin, confidence)
     return Table(
@@ -91,14 +112,54 @@ def compare(
         caption=_caption(metric, direction, frame, confidence),
         notes=(
             *_control_notes(frame, factors),
+            *left_out,
             *effect_notes(frame, pairs, margin),
             *provenance_notes(results, pairs),
         ),
-        shown=_shown(frame, treatments_of(factors), labels, confidence),
+        shown=_shown(frame, treatments_of(factors), labels, contrast),
         section=_SECTION if frame["reference"].n_unique() > 1 else None,
         paper_only=("d_z", "P(better)"),
-        contrast=Contrast(metric, direction, margin, confidence, pairs),
+        contrast=contrast,
     )
+
+
+def _chosen(
+    results: pl.DataFrame,
+    factors: Sequence[Factor],
+    factor: str | Sequence[str] | None,
+    against: Mapping[str, object] | None,
+) -> tuple[Sequence[Factor], list[str]]:
+    """Return the factors as they are compared, and the names of those in which learners are paired."""
+    if against is None:
+        named = factors if factor is None else named_factors(factors, factor)
+        return factors, [each.name for each in named]
+    touched = factors_named_by(factors, against)
+    chosen = touched if factor is None else named_factors(factors, factor)
+    for each in touched:
+        if each not in chosen:
+            names = ", ".join(other.name for other in chosen)
+            raise AnalysisError(f"compare: against names a level of {each.name}, expected one of {names}")
+    merged = united(factors, chosen, complete(results, chosen, against))
+    return merged, [each.name for each in merged if each not in factors]
+
+
+def _beside_reference(pairs: pl.DataFrame, treatments: Sequence[str]) -> tuple[pl.DataFrame, list[str]]:
+    """Leave out conditions that no reference stands beside, and say how many.
+
+    Raises:
+        AnalysisError: No condition is left.
+    """
+    has_any = pl.col("control_learner").is_not_null().any().over(treatments)
+    kept = pairs.filter(has_any)
+    if kept.is_empty():
+        raise AnalysisError(
+            f"compare: no learner differs from {pairs['reference'][0]} in {pairs['factor'][0]} alone; name "
+            "more factors, as in factor=[…]"
+        )
+    count = pairs.filter(~has_any).select(treatments).n_unique()
+    left = f"{count} conditions are" if count > 1 else "One condition is"
+    note = f"{left} left out: no learner at {kept['reference'][0]} is equal in all else."
+    return kept, [note] if count else []
 
 
 def check_range(margin: float | None, confidence: float, task: str) -> None:
@@ -153,16 +214,16 @@ def effect_notes(frame: pl.DataFrame, pairs: pl.DataFrame, margin: float | None)
 
 
 def _shown(
-    frame: pl.DataFrame, treatments: Sequence[str], labels: Mapping[str, str] | None, confidence: float
+    frame: pl.DataFrame, treatments: Sequence[str], labels: Mapping[str, str] | None, contrast: Contrast
 ) -> pl.DataFrame:
     names = short_names(treatments, labels)
-    varying = [column for column in treatments if frame[column].n_unique() > 1] or list(treatments[:1])
+    varying = contrast.telling(frame.select(treatments))
     columns = {names[column]: [level_text(value) for value in frame[column]] for column in varying}
     if frame["reference"].n_unique() > 1:
         reference = frame["reference"].fill_null(NONE)
         columns[_SECTION] = [f"{f} against {r}" for f, r in zip(frame["factor"], reference, strict=True)]
     return pl.DataFrame(
-        columns | effect_cells(frame, confidence), schema_overrides=dict.fromkeys(columns, pl.String)
+        columns | effect_cells(frame, contrast.confidence), schema_overrides=dict.fromkeys(columns, pl.String)
     )
 
 

@@ -13,7 +13,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from paribus.errors import AnalysisError
 
@@ -73,6 +72,8 @@ def t_interval(sample: Sample, confidence: float = 0.95) -> tuple[float, float] 
     """
     if not sample.spreads:
         return None
+    from scipy import special
+
     half = float(special.stdtrit(sample.n - 1, 0.5 + confidence / 2)) * sample.error
     return sample.mean - half, sample.mean + half
 
@@ -81,6 +82,8 @@ def p_t_test(sample: Sample) -> float | None:
     """Return the two-sided p of the one-sample t test that the mean is zero; None without spread."""
     if not sample.spreads:
         return None
+    from scipy import special
+
     return min(1.0, 2 * float(special.stdtr(sample.n - 1, -abs(sample.mean) / sample.error)))
 
 
@@ -122,6 +125,8 @@ def p_equivalence(sample: Sample, margin: float) -> float | None:
     Values that are all zero are equivalent; other values without spread give None.
     """
     if sample.spreads:
+        from scipy import special
+
         return float(special.stdtr(sample.n - 1, -(margin - abs(sample.mean)) / sample.error))
     return 0.0 if sample.mean == 0 == sample.sd else None
 
@@ -165,6 +170,8 @@ def seeds_needed(effect: float, sd: float, alpha: float) -> int | None:
     """
     if effect == 0:
         return None
+    from scipy import special
+
     upper = float(special.ndtri(1 - alpha / 2))
     n = ((upper + float(special.ndtri(_POWER))) * sd / abs(effect)) ** 2 + upper**2 / 2
     return math.ceil(n) if math.isfinite(n) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import polars as pl
 
@@ -19,7 +19,12 @@ _ALL = "(all)"  # a constant column: joins and windows over no other factor need
 
 
 def pair(
-    results: pl.DataFrame, metric: str, factors: Sequence[Factor], *, allow_adaptive: bool = False
+    results: pl.DataFrame,
+    metric: str,
+    factors: Sequence[Factor],
+    *,
+    allow_adaptive: bool = False,
+    within: Collection[str] | None = None,
 ) -> pl.DataFrame:
     """Pair every treated learner, factor by factor, with its control.
 
@@ -37,6 +42,7 @@ def pair(
         metric: Name of the metric's column.
         factors: The factors of the experiment.
         allow_adaptive: Whether learners that an adaptive sampler placed may enter.
+        within: Names of the factors in which learners are paired; None: all that have treatments.
 
     Returns:
         One row per factor and treated learner: `factor`, `reference` (the control's levels, in words), all
@@ -50,7 +56,8 @@ def pair(
     """
     rows = learner_rows(results, metric, factors, "pair", allow_adaptive)
     rows = rows.with_columns(pl.lit(0).alias(_ALL))
-    parts = [_pair_in(rows, factor, factors) for factor in factors if factor.treatments]
+    paired = [factor for factor in factors if factor.treatments and (within is None or factor.name in within)]
+    parts = [_pair_in(rows, factor, factors) for factor in paired]
     if not parts:
         raise AnalysisError(
             "pair: no factor has a treatment, only seeds vary; add an intervention to compare"
@@ -102,7 +109,8 @@ def _declared_text(factor: Factor) -> str | None:
 def _level_text(name: str, level: Mapping[str, object]) -> str:
     if all(value is None for value in level.values()):
         return f"no {name}"
-    return condition_text(level, short_names(list(level)))
+    present = {column: value for column, value in level.items() if value is not None}
+    return condition_text(present, short_names(list(level)))
 
 
 def _mark_control(rows: pl.DataFrame, factor: Factor, stratum: list[str]) -> pl.DataFrame:

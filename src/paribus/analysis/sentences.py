@@ -39,7 +39,7 @@ n = 3, p = 0.003.']
         raise AnalysisError("sentences: this table has no pairs; give the table that compare(...) returns")
     frame = table.frame
     treatments = [c for c in frame.columns[2 : frame.columns.index("n")] if c != "change"]
-    varying = [column for column in treatments if frame[column].n_unique() > 1] or treatments[:1]
+    varying = table.contrast.telling(frame.select(treatments))
     names = short_names(treatments, labels)
     written = []
     for row in frame.iter_rows(named=True):

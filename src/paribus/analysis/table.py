@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import html
 import textwrap
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import polars as pl
 
 from paribus.analysis.layout import lay_out
-from paribus.analysis.wording import NONE, level_text, number
+from paribus.analysis.wording import NONE, level_text, number, telling
 
 _WIDTH = 118
 _LATEX = str.maketrans(
@@ -47,6 +48,7 @@ class Contrast:
         margin: Half width of the range of equivalence, in the metric's unit; None where none was given.
         confidence: Coverage of the intervals.
         pairs: One row per treated learner and its control, as `paribus.analysis.pair` gives them.
+        reference: Levels by column that were named to compare with; empty where the factors' controls served.
     """
 
     metric: str
@@ -54,6 +56,13 @@ class Contrast:
     margin: float | None
     confidence: float
     pairs: pl.DataFrame
+    reference: Mapping[str, object] = field(default_factory=dict)
+
+    def telling(self, conditions: pl.DataFrame) -> list[str]:
+        """List the columns that tell conditions apart, also from the reference; at least one."""
+        rows = conditions.unique(maintain_order=True).to_dicts()
+        rows += [{**rows[0], **self.reference}] if self.reference else []
+        return telling(rows, conditions.columns) or conditions.columns[:1]
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from scipy import stats
 
 from paribus.analysis.factors import Factor, learner_rows, require, treatments_of
 from paribus.analysis.inference import Array, Better, direction_of
@@ -203,6 +202,8 @@ def _split(runs: pl.DataFrame, treatments: Sequence[str]) -> list[pl.DataFrame]:
 
 
 def _summary(scores: _Scores, confidence: float) -> dict[str, Any]:
+    from scipy import stats
+
     values = np.concatenate(scores.by_task)
     ended = values[np.isfinite(values)]
     with np.errstate(invalid="ignore"):

@@ -23,6 +23,32 @@ def short_names(columns: Sequence[str], labels: Mapping[str, str] | None = None)
     return names | {column: label for column, label in (labels or {}).items() if column in names}
 
 
+def telling(conditions: Sequence[Mapping[str, object]], columns: Sequence[str]) -> list[str]:
+    """List the columns that tell conditions apart, the fewest of each intervention.
+
+    Those that differ where the intervention is present; where it has one form alone, its first column, which
+    says whether it is there.
+
+    >>> noise = {"P.epsilon": 0.5, "P.step": 2}
+    >>> telling([noise, {"P.epsilon": None, "P.step": None}], ["P.epsilon", "P.step"])
+    ['P.epsilon']
+    >>> telling([noise, {"P.epsilon": 0.5, "P.step": 8}], ["P.epsilon", "P.step"])
+    ['P.step']
+    """
+    groups: dict[str, list[str]] = {}
+    for column in columns:
+        groups.setdefault(column.rpartition(".")[0], []).append(column)
+    told = []
+    for group in groups.values():
+        present = [c for c in conditions if any(c[column] is not None for column in group)]
+        varying = [column for column in group if len({c[column] for c in present}) > 1]
+        known = [column for column in group if all(c[column] is not None for c in present)]
+        if not varying and 0 < len(present) < len(conditions):
+            varying = (known or group)[:1]
+        told += varying
+    return told
+
+
 def level_text(value: object) -> str:
     """Write one level: floats without noise, an absent intervention as a dash."""
     if value is None:

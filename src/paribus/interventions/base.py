@@ -11,6 +11,7 @@ import dataclasses
 import inspect
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Self, final
 
 from paribus import markup
@@ -101,9 +102,10 @@ class Intervention(Design):
     def parameters(self) -> dict[str, object]:
         """Return the parameters by name, those of a mapping field by their own names."""
         values: dict[str, object] = {}
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            value = getattr(self, field.name)
-            values.update(value) if isinstance(value, Mapping) else values.update({field.name: value})
+        kind: Any = type(self)
+        for name in _field_names(kind):
+            value = getattr(self, name)
+            values.update(value) if isinstance(value, Mapping) else values.update({name: value})
         return values
 
     @final
@@ -153,3 +155,8 @@ class TimedIntervention(Intervention):
     @abstractmethod
     def clipped(self) -> Self:
         """Return the same change without its span, for the identity of a restricted configuration."""
+
+
+@cache
+def _field_names(kind: Any) -> tuple[str, ...]:
+    return tuple(field.name for field in dataclasses.fields(kind))

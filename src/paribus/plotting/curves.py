@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import polars as pl
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.collections import FillBetweenPolyCollection
 from matplotlib.figure import Figure as Canvas
@@ -27,6 +26,9 @@ from paribus.plotting.style import WINDOW, Width, canvas, settle, styled, subtit
 
 Window = tuple[int, int]
 Scale = Literal["linear", "log"]
+
+_LEGEND = 26  # letters in a line of a legend
+_LINE = 0.155  # inches from one line of a legend to the next
 
 
 def curves(
@@ -128,8 +130,8 @@ def _epochs_per_step(frame: pl.DataFrame) -> float:
 
 
 def _draw(drawing: _Drawing, grid: Grid, width: Width, losses: str) -> Canvas:
-    height = 3.1 if grid.rows == 1 and grid.columns == 1 else 0.7 + 1.75 * grid.rows
-    figure = canvas(width, height)
+    legend = _Legend.of(grid, drawing, width)
+    figure = canvas(width, legend.height(grid))
     axes = figure.subplots(grid.rows, grid.columns, sharex=True, sharey=True, squeeze=False)
     for place in grid.empty:
         axes[place].set_visible(False)
@@ -139,7 +141,11 @@ def _draw(drawing: _Drawing, grid: Grid, width: Width, losses: str) -> Canvas:
             axes[place].set_title(textwrap.fill(grid.titles[place], 34))
     for row in range(grid.rows):
         axes[row, 0].set_ylabel(textwrap.fill(grid.row_titles[row], 20))
-    figure.supylabel(drawing.labels.get(drawing.metric, drawing.metric), fontsize=8.5)
+    metric = drawing.labels.get(drawing.metric, drawing.metric)
+    if grid.rows == 1:
+        axes[0, 0].set_ylabel(metric)
+    else:
+        figure.supylabel(metric, fontsize=8.5)
     for column in range(grid.columns):
         lowest = max(row for row, at in grid.panels if at == column)
         axes[lowest, column].set_xlabel(drawing.labels.get(drawing.x, drawing.x))
@@ -147,7 +153,7 @@ def _draw(drawing: _Drawing, grid: Grid, width: Width, losses: str) -> Canvas:
     _set_limits(axes[0, 0], drawing)
     for place, panel in grid.panels.items():
         _draw_diverged(axes[place], panel, drawing)
-    _add_legends(figure, list(axes[:, -1]), grid, drawing, width)
+    legend.add(figure, list(axes[:, -1]))
     subtitle(figure, ". ".join(filter(None, [_bands(drawing.marks), losses])), width)
     settle(figure)
     return figure
@@ -246,34 +252,79 @@ def _draw_diverged(axes: Axes, panel: Panel, drawing: _Drawing) -> None:
             )
 
 
-def _add_legends(figure: Canvas, last: Sequence[Axes], grid: Grid, drawing: _Drawing, width: Width) -> None:
-    """Put one legend beside the figure, or one beside each row whose colours mean something else."""
-    runs = _runs_by_line(grid, drawing)
-    rows = [
-        {line.label: line for (at, _), panel in grid.panels.items() if at == row for line in panel.lines}
-        for row in range(grid.rows)
-    ]
-    title: dict[str, Any] = {"title": textwrap.fill(grid.panels[0, 0].hue_name, 18), "alignment": "left"}
-    if all(set(row) <= set(rows[0]) for row in rows):
-        handles = _handles(rows[0], runs)
-        roomy = max(len(str(handle.get_label())) for handle in handles) < 22
-        below = {"loc": "outside lower center", "ncols": 2 if roomy else 1}
-        beside = {"loc": "outside right center"}
-        figure.legend(handles=handles, **(beside if width == "page" else below), **title)
-        return
-    for axes, row in zip(last, rows, strict=True):
-        axes.legend(handles=_handles(row, runs), loc="center left", bbox_to_anchor=(1.03, 0.5), **title)
+@dataclass(frozen=True)
+class _Legend:
+    """What the legend says.
+
+    Attributes:
+        title: Above the handles; empty for none.
+        rows: For each row of panels its handles; one alone where all have the same.
+        width: Of the figure: on a page a legend stands beside it, in a column below.
+    """
+
+    title: str
+    rows: Sequence[Sequence[Line2D]]
+    width: Width
+
+    @classmethod
+    def of(cls, grid: Grid, drawing: _Drawing, width: Width) -> _Legend:
+        """Gather the lines that have something drawn, row by row."""
+        runs = _runs_by_line(grid, drawing)
+        rows = [
+            {
+                line.label: line
+                for (at, _), panel in grid.panels.items()
+                for line in panel.lines
+                if at == row and line.label in runs
+            }
+            for row in range(grid.rows)
+        ]
+        if all(set(row) <= set(rows[0]) for row in rows):
+            rows = rows[:1]
+        return cls(
+            textwrap.fill(grid.panels[0, 0].hue_name, 18), [_handles(row, runs) for row in rows], width
+        )
+
+    @property
+    def columns(self) -> int:
+        """Handles beside each other, below a figure."""
+        texts = [str(handle.get_label()) for handle in self.rows[0]]
+        return 2 if max(map(len, texts), default=0) < 22 else 1
+
+    def height(self, grid: Grid) -> float:
+        """Inches that the figure takes with it."""
+        lines = [sum(1 + str(h.get_label()).count("\n") for h in row) for row in self.rows]
+        title = 1 + self.title.count("\n") if self.title else 0
+        if len(self.rows) > 1:
+            return 0.7 + grid.rows * max(1.75, 0.3 + _LINE * (max(lines) + title))
+        plain = 3.1 if grid.rows == 1 and grid.columns == 1 else 0.7 + 1.75 * grid.rows
+        if self.width == "page":
+            return max(plain, 0.5 + _LINE * (lines[0] + title))
+        return plain + _LINE * max(0, -(-lines[0] // self.columns) + title - 3)
+
+    def add(self, figure: Canvas, last: Sequence[Axes]) -> None:
+        """Put one legend beside or below the figure, or one beside each row, whose last axes are given."""
+        title: dict[str, Any] = {"title": self.title, "alignment": "left"}
+        if len(self.rows) > 1:
+            for axes, row in zip(last, self.rows, strict=True):
+                axes.legend(handles=list(row), loc="center left", bbox_to_anchor=(1.03, 0.5), **title)
+            return
+        place: dict[str, Any] = {"loc": "outside right center"}
+        if self.width == "column":
+            place = {"loc": "outside lower center", "ncols": self.columns}
+        figure.legend(handles=list(self.rows[0]), **place, **title)
 
 
 def _runs_by_line(grid: Grid, drawing: _Drawing) -> dict[str, str]:
-    """Count the runs behind each line; empty where all lines have as many, which the subtitle says."""
+    """Count the runs behind each line that is drawn; empty texts where all lines have as many."""
     counts: dict[str, set[int]] = {}
     for panel in grid.panels.values():
         for line in panel.lines:
-            counts.setdefault(line.label, set()).update(_rows_of(line, "mean", drawing)["n"].to_list() or [0])
-    if len(set().union(*counts.values())) == 1:
-        return {}
-    return {label: _range_text(n) for label, n in counts.items()}
+            n = _rows_of(line, "mean", drawing)["n"].to_list()
+            if n or _rows_of(line, "diverged", drawing).height:
+                counts.setdefault(line.label, set()).update(n or [0])
+    alike = len(set().union(*counts.values())) == 1
+    return {label: "" if alike else f", n = {_range_text(n)}" for label, n in counts.items()}
 
 
 def _range_text(counts: Iterable[int]) -> str:
@@ -281,7 +332,7 @@ def _range_text(counts: Iterable[int]) -> str:
     return str(distinct[0]) if len(distinct) == 1 else f"{distinct[0]}{NONE}{distinct[-1]}"
 
 
-def _handles(lines: Mapping[str, Line], runs: Mapping[str, str]) -> list[Artist]:
+def _handles(lines: Mapping[str, Line], runs: Mapping[str, str]) -> list[Line2D]:
     ordered = sorted(lines.values(), key=lambda line: not line.is_control)
     return [
         Line2D(
@@ -292,7 +343,7 @@ def _handles(lines: Mapping[str, Line], runs: Mapping[str, str]) -> list[Artist]
             marker=line.hue.marker,
             markeredgecolor="white",
             markeredgewidth=0.4,
-            label=f"{line.label}, n = {runs[line.label]}" if runs else line.label,
+            label=textwrap.fill(f"{line.label}{runs[line.label]}", _LEGEND),
         )
         for line in ordered
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -24,6 +24,9 @@ _ROW = 0.24  # inches, as all lengths here
 _LINE = 0.135
 _LETTER = 0.06
 _GAP = 0.15
+_LABEL = 0.07  # a letter of an axis's label
+_HEADING = 8  # letters of a heading that stay on one line
+_CONDITION = "condition"
 _CHANGE = "change"  # the column by which a leave-one-out table is known
 
 
@@ -88,7 +91,7 @@ def _rows(table: Table, contrast: Contrast, labels: Mapping[str, str]) -> list[_
     keys = table.frame.columns[: table.frame.columns.index("n")]
     treatments = keys[2:]
     names = short_names(treatments, labels)
-    varying = [c for c in treatments if table.frame[c].n_unique() > 1] or treatments[:1]
+    varying = contrast.telling(table.frame.select(treatments))
     varying = [_CHANGE] if _CHANGE in keys else varying
     pairs = contrast.pairs.group_by(keys).agg(pl.col("difference").drop_nulls())
     pairs = table.frame.join(pairs, on=keys, how="left", nulls_equal=True, maintain_order="left", suffix="s")
@@ -105,7 +108,22 @@ def _rows(table: Table, contrast: Contrast, labels: Mapping[str, str]) -> list[_
         levels = {name: labels.get(word, word) for name, word in words.items()}
         rows.append(_Row(y, "", levels, effect, tuple(differences)))
         y += 1
-    return rows
+    return rows if varying == [_CHANGE] else _in_words(rows)
+
+
+def _in_words(rows: Sequence[_Row]) -> list[_Row]:
+    """Write the levels of each row as one text, where that takes less room than a column for each."""
+    conditions = [row for row in rows if row.effect is not None]
+    texts = [
+        ", ".join(f"{name} = {word}" for name, word in row.levels.items() if word != NONE) or "untouched"
+        for row in conditions
+    ]
+    columns = [_Column(name, tuple(row.levels[name] for row in conditions)) for name in conditions[0].levels]
+    one = _Column(_CONDITION, tuple(texts))
+    if len(columns) == 1 or one.width >= sum(column.width for column in columns):
+        return list(rows)
+    written = iter(texts)
+    return [replace(row, levels={_CONDITION: next(written)}) if row.effect else row for row in rows]
 
 
 @dataclass(frozen=True)
@@ -118,9 +136,8 @@ class _Column:
     @property
     def lines(self) -> list[str]:
         """The heading, broken so that it is no wider than it must be."""
-        return textwrap.wrap(self.title, max(len(text) for text in (*self.title.split(), *self.cells))) or [
-            ""
-        ]
+        widest = max([_HEADING, *map(len, (*self.title.split(), *self.cells))])
+        return textwrap.wrap(self.title, widest) or [""]
 
     @property
     def width(self) -> float:
@@ -184,8 +201,11 @@ def _draw_forest(
             _draw_effect(axes, row, row.effect)
     side = "right" if contrast.better == "higher" else "left"
     words = f"paired difference in {labels.get(contrast.metric, contrast.metric)}"
-    gap = " " if _LETTER * (len(words) + 20) < width else "\n"
-    axes.set_xlabel(f"{words}{gap}({side} is better)")
+    better, room = f"({side} is better)", int(width / _LABEL)
+    if len(f"{words} {better}") <= room:
+        axes.set_xlabel(f"{words} {better}")
+    else:
+        axes.set_xlabel(f"{textwrap.fill(words, room, break_long_words=False)}\n{better}")
 
 
 def _draw_effect(axes: Axes, row: _Row, effect: Mapping[str, Any]) -> None:

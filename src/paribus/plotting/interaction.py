@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 
 from paribus.analysis.factors import Factor, learner_rows, replicates_of, require, treatments_of
 from paribus.analysis.inference import t_interval
-from paribus.analysis.wording import level_text, short_names
+from paribus.analysis.wording import level_text, short_names, telling
 from paribus.errors import AnalysisError
 from paribus.plotting.figure import Figure, file_name
 from paribus.plotting.style import (
@@ -61,7 +61,7 @@ def interaction(
     """
     rows = learner_rows(results, metric, factors, "interaction", allow_adaptive)
     require(rows, [column for column in (x, hue) if column is not None], "interaction")
-    varying = [column for column in treatments_of(factors) if rows[column].n_unique() > 1]
+    varying = telling(rows.select(treatments_of(factors)).unique().to_dicts(), treatments_of(factors))
     by_size = sorted(varying, key=lambda column: -rows[column].n_unique())
     x = x or next((column for column in by_size if column != hue), None)
     hue = hue or next((column for column in by_size if column != x), None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from paribus.analysis.factors import Factor, treatments_of
-from paribus.analysis.wording import condition_text, level_text, short_names
+from paribus.analysis.wording import condition_text, level_text, short_names, telling
 from paribus.errors import AnalysisError, suggest
 from paribus.plotting.style import CONTROLS, HUES, Hue
 
@@ -45,7 +45,7 @@ class Panel:
     Attributes:
         levels: The levels that all its treated lines share.
         title_parts: They, in words.
-        hue_name: Names of the treatments that tell the lines apart.
+        hue_name: Names of the treatments that tell the lines apart; empty where each line names its own.
         lines: What is drawn.
     """
 
@@ -77,20 +77,23 @@ def arrange(
 ) -> list[Panel]:
     """Share conditions out to panels of at most 12 colours.
 
-    Up to 12 treated conditions share one panel. Beyond that one treatment is told by colour and the others
-    make the panels: `hue`, or the treatment with the most levels that fit. A control is drawn in black, in
-    every panel that it is the control of.
+    Up to 12 treated conditions and 4 controls share one panel. Beyond that one treatment is told by colour
+    and the others make the panels: `hue`, or the treatment with the most levels that fit, sooner one that has
+    a control. A control is drawn in black, in every panel that it is the control of.
 
     Raises:
         AnalysisError: If `hue` is no treatment that varies.
     """
-    varying = _varying(conditions)
+    columns = list(conditions[0].levels)
+    varying = telling([condition.levels for condition in conditions], columns)
     declared = frozenset(f.name for f in factors if f.control is not None and f.treatments)
-    names = short_names(list(conditions[0].levels), labels)
+    names = short_names(columns, labels)
     treated = [c for c in conditions if not _is_control(c, declared)]
-    if hue is None and len(treated) <= len(HUES):
+    controls = len(conditions) - len(treated)
+    if hue is None and len(treated) <= len(HUES) and controls <= len(CONTROLS):
         return _panels([({}, list(conditions))], varying, declared, names, labels)
-    colour = _hue_column(treated, varying, hue)
+    controlled = [column for f in factors if f.name in declared for column in f.treatments]
+    colour = _hue_column(treated, varying, hue, controlled)
     owner = next(f for f in factors if colour in f.treatments)
     inside = declared & {owner.name}
     facets = [column for column in varying if column != colour]
@@ -113,19 +116,18 @@ def _is_control(condition: Condition, factors: frozenset[str]) -> bool:
     return bool(factors) and factors <= condition.at_control
 
 
-def _varying(conditions: Sequence[Condition]) -> list[str]:
-    columns = list(conditions[0].levels)
-    return [column for column in columns if len({c.levels[column] for c in conditions}) > 1]
-
-
-def _hue_column(treated: Sequence[Condition], varying: Sequence[str], hue: str | None) -> str:
+def _hue_column(
+    treated: Sequence[Condition], varying: Sequence[str], hue: str | None, controlled: Sequence[str]
+) -> str:
     if hue is not None and hue not in varying:
         raise AnalysisError(f"curves: hue {hue!r} is no treatment that varies {suggest(hue, varying)}")
     if hue is not None:
         return hue
     crowd = {column: _most_in_a_panel(treated, column, varying) for column in varying}
     fitting = [column for column in varying if crowd[column] <= len(HUES)]
-    return max(fitting, key=crowd.__getitem__) if fitting else min(varying, key=crowd.__getitem__)
+    if not fitting:
+        return min(varying, key=crowd.__getitem__)
+    return max([c for c in fitting if c in controlled] or fitting, key=crowd.__getitem__)
 
 
 def _most_in_a_panel(treated: Sequence[Condition], column: str, varying: Sequence[str]) -> int:
@@ -156,15 +158,18 @@ def _panels(
     names: Mapping[str, str],
     labels: Mapping[str, str] | None,
 ) -> list[Panel]:
-    hue_name = ", ".join(names[column] for column in columns)
+    everyone = [condition for _, members in groups for condition in members]
+    in_words = len(columns) > 1 and any(c.levels[column] is None for c in everyone for column in columns)
+    hue_name = "" if in_words else ", ".join(names[column] for column in columns)
 
     def text(condition: Condition) -> str:
         levels = {column: condition.levels[column] for column in columns}
-        if _is_control(condition, inside) and all(level is None for level in levels.values()):
+        present = {column: level for column, level in levels.items() if level is not None}
+        if not present and _is_control(condition, inside):
             return ""
-        plain = condition_text(levels, names)
-        short = ", ".join(level_text(level) for level in levels.values())
-        return (labels or {}).get(plain, (labels or {}).get(short, short))
+        plain, words = condition_text(levels, names), condition_text(present, names) or "untouched"
+        short = words if in_words else ", ".join(level_text(level) for level in levels.values())
+        return next((labels[each] for each in (plain, short) if labels and each in labels), short)
 
     treated = dict.fromkeys(text(c) for _, members in groups for c in members if not _is_control(c, inside))
     common = list(treated) if len(treated) <= len(HUES) else None

@@ -14,7 +14,7 @@ from matplotlib.colors import Normalize
 
 from paribus.analysis.factors import Factor, adaptive_rows, learner_rows, treatments_of
 from paribus.analysis.inference import Array
-from paribus.analysis.wording import level_text, number, short_names
+from paribus.analysis.wording import level_text, number, short_names, telling
 from paribus.errors import AnalysisError
 from paribus.plotting.figure import Figure, file_name
 from paribus.plotting.style import FAINT, INK, MUTED, WIDTHS, Width, canvas, settle, styled, subtitle
@@ -23,6 +23,7 @@ from paribus.plotting.swarm import offsets, ordered_levels, staggered
 _COLOURS = "cividis"  # even in lightness, and alike to all eyes
 _SPREAD = 0.05  # of an axis' height: learners of one level stand beside each other
 _TICKS = 12
+_LETTER = 0.055  # inches
 
 
 def parallel(
@@ -50,7 +51,7 @@ def parallel(
         AnalysisError: If no treatment varies, or no learner ended well.
     """
     rows = learner_rows(results, metric, factors, "parallel", allow_adaptive=True)
-    columns = [column for column in treatments_of(factors) if rows[column].n_unique() > 1]
+    columns = telling(rows.select(treatments_of(factors)).unique().to_dicts(), treatments_of(factors))
     if not columns or rows["value"].drop_nulls().is_empty():
         raise AnalysisError(f"parallel: no learner with {metric!r} at two levels of a treatment")
     names, named = short_names(columns, labels), (labels or {}).get(metric, metric)
@@ -65,11 +66,12 @@ def parallel(
         axes = figure.add_subplot()
         heights = np.column_stack([_heights(rows[column]) for column in columns])
         _draw(axes, rows, heights, is_control)
-        for place, column in enumerate(columns):
-            _draw_axis(axes, place, [level_text(level) for level in ordered_levels(rows[column])])
-        _draw_scale(axes, len(columns), rows["value"].drop_nulls())
         titles = [textwrap.fill(name, 16) for name in (*names.values(), named)]
         room = WIDTHS[width] / (len(titles) + 0.5)
+        for place, column in enumerate(columns):
+            texts = [level_text(level) for level in ordered_levels(rows[column])]
+            _draw_axis(axes, place, [_fitted(text, int(room / _LETTER)) for text in texts])
+        _draw_scale(axes, len(columns), rows["value"].drop_nulls())
         axes.set_xticks(range(len(titles)), staggered(titles, room))
         axes.set_xlim(-0.25, len(columns) + 0.45)
         subtitle(figure, ". ".join(words), width)
@@ -130,6 +132,10 @@ def _draw(axes: Axes, rows: pl.DataFrame, heights: Array, is_control: Array) -> 
         gid="control",
         linewidths=2 * thin["linewidths"],
     )
+
+
+def _fitted(text: str, letters: int) -> str:
+    return text if len(text) <= letters else f"{text[: max(letters - 1, 1)]}…"
 
 
 def _draw_axis(axes: Axes, place: int, texts: Sequence[str]) -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from paribus.analysis.factors import Factor, learner_rows, replicates_of, treatments_of
 from paribus.analysis.inference import Array, Sample, t_interval
-from paribus.analysis.wording import level_text, number, short_names
+from paribus.analysis.wording import level_text, number, short_names, telling
 from paribus.errors import AnalysisError
 from paribus.plotting.figure import Figure, file_name
 from paribus.plotting.style import HUES, INK, MUTED, WIDTHS, Width, canvas, settle, styled, subtitle
@@ -54,8 +54,10 @@ def slice(  # named as the figure is, in the field and in the design
         AnalysisError: If no treatment varies, or no learner ended well.
     """
     rows = learner_rows(results, metric, factors, "slice", allow_adaptive)
-    varying = [name for name in treatments_of(factors) if rows[name].n_unique() > 1]
-    columns = [name for name in varying if column in (None, name)]
+    treatments = treatments_of(factors)
+    told = telling(rows.select(treatments).unique().to_dicts(), treatments)
+    asked = told if column is None else [name for name in treatments if name == column]
+    columns = [name for name in asked if rows[name].n_unique() > 1]
     ended = rows.drop_nulls("value")
     if not columns or ended.is_empty():
         raise AnalysisError(f"slice: no learner with {metric!r} at two levels of {column or 'a treatment'}")

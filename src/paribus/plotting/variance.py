@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+from matplotlib.ticker import MaxNLocator
 
 from paribus.analysis.table import Table
 from paribus.analysis.wording import number
@@ -30,7 +30,7 @@ def variance(table: Table, *, width: Width = "column") -> Figure:
         )
     if frame["share"].null_count():
         raise AnalysisError("variance: all replicates are equal, so there is no variance to share out")
-    names = [textwrap.fill(name, 22 if width == "column" else 60) for name in frame["source"]]
+    names = [name.replace(" × ", " ×\n" if width == "column" else " × ") for name in frame["source"]]
     lines = sum(1 + name.count("\n") for name in names)
     with styled():
         figure = canvas(width, 1.0 + 0.1 * frame.height + 0.14 * lines)
@@ -53,7 +53,8 @@ def variance(table: Table, *, width: Width = "column") -> Figure:
         axes.grid(visible=False, axis="y")
         most = 100 * float(frame["share"].to_numpy().max())
         axes.set_xlim(0, most * (2.1 if width == "column" else 1.3))
-        axes.set_xticks([tick for tick in axes.get_xticks() if tick <= min(100.0, most)])
+        ticks = MaxNLocator(2 if width == "column" else 5).tick_values(0, min(100.0, most))
+        axes.set_xticks([tick for tick in ticks if tick <= 100])
         axes.set_xlabel("share of variance (%)")
         left_out = [note for note in table.notes if "left out" in note]
         subtitle(figure, " ".join(["Filled: seeds; open: interactions.", *left_out]), width)

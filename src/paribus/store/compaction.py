@@ -72,11 +72,10 @@ def _parts(store: Store) -> Iterator[list[_Row]]:
     size = 0
     for start in range(0, len(identifiers), _RECORDS):
         some = identifiers[start : start + _RECORDS]
-        for row in store.ledger.read(f"{_SELECT} ({','.join('?' * len(some))}) ORDER BY id", some):
-            *columns, number = row
-            record = decode(tuple(columns))
+        rows = store.ledger.read(f"{_SELECT} ({','.join('?' * len(some))}) ORDER BY id", some)
+        for record, (*_, checksum, number) in zip(decode([row[:-1] for row in rows]), rows, strict=True):
             if record is not None and is_whole(record):
-                part.append((record, number, columns[-1]))
+                part.append((record, number, checksum))
                 size += len(record.columns.numbers) + len(record.manifest)
             if len(part) == _RECORDS or size > _BYTES:
                 yield part

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any
+from itertools import repeat
+from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import xxhash
 
 from paribus.errors import StoreError
 from paribus.store.columns import Columns, pack, read_columns
 
+Row: TypeAlias = tuple[Any, ...]
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 
 COLUMNS = (
@@ -118,15 +121,24 @@ def encode(record: Record) -> tuple[object, ...]:
     return (*texts, record.created, numbers, checksum(texts, record.created, numbers))
 
 
-def decode(row: tuple[Any, ...]) -> Record | None:
-    """Read a row; None when it was altered on disk."""
-    texts, (created, numbers, found) = row[:9], row[9:]
+def decode(rows: Sequence[Row]) -> list[Record | None]:
+    """Read rows, which are best given many at once; None in place of each that was altered on disk."""
+    columns = list(map(_verified, rows))
+    sound = [row for row, found in zip(rows, columns, strict=True) if found is not None]
+    if not sound:
+        return [None for _ in rows]
+    keys, kinds, families, statuses, *parts, _, created, _, _ = zip(*sound, strict=True)
+    written = map(partial, repeat(_Parts(parts).read), range(len(sound)))
+    whole = (found for found in columns if found is not None)
+    records = map(unread, keys, kinds, statuses, families, created, whole, written)
+    return [None if found is None else next(records) for found in columns]
+
+
+def _verified(row: Row) -> Columns | None:
+    """Read what metrics recorded; None where the row is not what was written."""
+    *texts, created, numbers, found = row
     try:
-        if found != checksum(texts, created, numbers):
-            return None
-        key, kind, family, status, *parts, layout = texts
-        written = partial(_part, dict(zip(UNREAD, parts, strict=True)))
-        return unread(key, kind, status, family, created, read_columns(layout, numbers), written)
+        return read_columns(texts[-1], numbers) if found == checksum(texts, created, numbers) else None
     except (TypeError, ValueError):
         return None
 
@@ -168,15 +180,34 @@ def is_whole(record: Record) -> bool:
         return False
 
 
-def _part(texts: Mapping[str, str], name: str) -> Any:
-    """Read one of the parts of a row."""
-    match name:
-        case "manifest":
-            return texts[name]
-        case "environment":
-            return _shared(texts[name])
-        case _:
-            return parse(texts[name])[0]
+@final
+class _Parts:
+    """The parts of some rows that few readers look at, by `UNREAD`: parsed for all rows at the first look."""
+
+    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
+        self._texts = dict(zip(UNREAD, texts, strict=True))
+        self._parsed: dict[str, list[Any] | None] = {}
+
+    def read(self, place: int, name: str) -> Any:
+        """Read one part of a row."""
+        texts = self._texts[name]
+        match name:
+            case "manifest":
+                return texts[place]
+            case "environment":
+                return _shared(texts[place])
+        if name not in self._parsed:
+            self._parsed[name] = _parse_all(texts)
+        parsed = self._parsed[name]
+        return parse(texts[place])[0] if parsed is None else parsed[place]
+
+
+def _parse_all(texts: Sequence[str]) -> list[Any] | None:
+    """Parse JSON texts at once, at half the cost; None where one of them is no JSON."""
+    with suppress(ValueError, RecursionError):
+        found: list[Any] = json.loads(f"[{','.join(texts)}]")
+        return found if len(found) == len(texts) else None
+    return None
 
 
 # Few environments, many records.
@@ -185,11 +216,10 @@ def _shared(text: str) -> Any:
     return json.loads(text)
 
 
-def checksum(texts: tuple[str, ...], created: float, numbers: bytes | memoryview) -> str:
+def checksum(texts: Sequence[str], created: float, numbers: bytes | memoryview) -> str:
     """Hash a row. SQLite keeps no checksums: a flipped bit in a metric would be read as a result."""
-    digest = xxhash.xxh3_64("\0".join((*texts, repr(created))).encode("utf-8", "replace"))
-    digest.update(numbers)
-    return digest.hexdigest()
+    text = "\0".join((*texts, repr(created))).encode("utf-8", "replace")
+    return xxhash.xxh3_64_hexdigest(text + numbers)
 
 
 def _dump(key: str, name: str, value: object) -> str:

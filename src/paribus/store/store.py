@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, final
 
@@ -25,6 +26,8 @@ _STATUS = "SELECT key, status FROM records INDEXED BY status_of"
 # Ids only grow, so that this is at least the number of rows, and costs nothing.
 _NEWEST = "SELECT COALESCE(MAX(id), 0) FROM records"
 _MANY = 1000
+# Rows that are decoded together; few enough that a reader of some does not pay for all.
+_BATCH = 512
 # Of a bundle from which fewer records are wanted, their rows are read.
 _FEW = 16
 _INSERT = f"REPLACE INTO records ({', '.join(COLUMNS)}, used) VALUES ({', '.join('?' * len(COLUMNS))}, ?)"
@@ -65,8 +68,14 @@ class Store:
         """Open the store at a folder, and make it when absent.
 
         Raises:
-            StoreError: The path is a file or another program's folder, cannot be made, or is newer.
+            StoreError: The path is an address, a file or another program's folder, cannot be made, or is
+                newer.
         """
+        if "://" in str(path):
+            raise StoreError(
+                f"Store: {str(path)!r} is an address; expected a folder, since the ledger is a database in a "
+                "file: mount it, or copy what `export` writes"
+            )
         place = Path(path).expanduser().resolve()
         return cls(place, open_ledger(place))
 
@@ -97,10 +106,12 @@ class Store:
 
         Where `compact` has put many of them into a bundle, that is read, and not their rows.
         """
+        digests: dict[int | None, str] = dict(self.ledger.read("SELECT id, digest FROM bundles"))
+        if numbers and not digests:  # all are rows: where each is need not be asked
+            return dict(self._decoded(self._rows(_SELECT, "family", families, COLUMNS.index("family"))))
         wanted: dict[int | None, list[str]] = {}
         for _, key, bundle in self._rows(_PLACES, "family", families, 0):
             wanted.setdefault(bundle, []).append(key)
-        digests: dict[int | None, str] = dict(self.ledger.read("SELECT id, digest FROM bundles"))
         found: dict[str, Record] = {}
         rows: list[str] = []
         for bundle, keys in wanted.items():
@@ -135,14 +146,15 @@ class Store:
     def _decoded(
         self, rows: Iterable[tuple[Any, ...]], *, whole: bool = False, numbers: bool = True
     ) -> Iterator[tuple[str, Record]]:
-        for row in rows:
-            record = decode(row)
-            if record is None or (whole and not is_whole(record)):
-                warnings.warn(
-                    f"Store: record {row[0]} was altered on disk; it counts as missing", stacklevel=4
-                )
-            else:
-                yield record.key, record if numbers else without_numbers(record)
+        left = iter(rows)
+        while some := list(islice(left, _BATCH)):
+            for row, record in zip(some, decode(some), strict=True):
+                if record is None or (whole and not is_whole(record)):
+                    warnings.warn(
+                        f"Store: record {row[0]} was altered on disk; it counts as missing", stacklevel=4
+                    )
+                else:
+                    yield record.key, record if numbers else without_numbers(record)
 
     def statuses(self, keys: Iterable[str]) -> dict[str, str]:
         """Read the statuses of those keys that are there: the cheapest test of existence."""

@@ -58,7 +58,7 @@ def verify(store: Store) -> Verification:
         StoreError: The ledger cannot be read at all.
     """
     rows = store.ledger.read(f"SELECT {', '.join(COLUMNS)} FROM records ORDER BY key")
-    decoded = [(row[0], _whole(decode(row))) for row in rows]
+    decoded = [(row[0], _whole(found)) for row, found in zip(rows, decode(rows), strict=True)]
     records = [record for _, record in decoded if record is not None]
     files = list(store.objects.files())
     digests = {file.digest for file in files if file.digest is not None}

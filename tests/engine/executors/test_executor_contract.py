@@ -15,20 +15,43 @@ import torch
 from joblib import Parallel, delayed
 from torch import nn
 
-from learning_cases import Deadly, FailsFrom, Stochastic, experiment, forked, interruptible, run, states
+from learning_cases import (
+    DRIVER,
+    Deadly,
+    FailsFrom,
+    Stochastic,
+    experiment,
+    forked,
+    interruptible,
+    run,
+    states,
+)
 from paribus import Experiment, Logger, register_metric
+from paribus.engine.running import scheduler
 from paribus.engine.running.executors import local
 from paribus.errors import ExecutionError
 from paribus.interventions import InitWeights
 from paribus.store import verify
 
 TESTS = Path(__file__).parents[2]
-# Where agents are other processes; those of Ray have tests of their own, beside this file.
-PROCESSES = ["local", "joblib"]
-EXECUTORS = ["serial", *PROCESSES]
+# Ray leaves open what ends with the process; all its tests share the one that the first of them starts.
+ON_RAY = [
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+# Where agents are other processes.
+PROCESSES = ["local", "joblib", pytest.param("ray", marks=ON_RAY)]
+# On Ray these start one of their own, or agents anew.
+PROCESSES_OR_SLOWLY = ["local", "joblib", pytest.param("ray", marks=[*ON_RAY, pytest.mark.slow])]
 # As in life, a home with its processes is there until this process ends.
 HOMES: list[Any] = []
 SEEDS = InitWeights.make_variations(seed=range(4))
+
+
+@pytest.fixture(autouse=True)
+def _driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(DRIVER, str(os.getpid()))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +73,59 @@ def test_the_bytes_are_those_of_a_serial_run(
         assert states(exp) == states(serial)
         assert exp.frame().equals(serial.frame())
         assert verify(exp.store).sound
+
+
+class Tells(Logger):
+    """Says who trains."""
+
+    @register_metric(at=[0])
+    def process(self, learner: Any) -> float:
+        return float(os.getpid())
+
+
+# Loky ends a worker that has grown by 300 MB, as the first import of torch may do.
+@pytest.mark.parametrize("executor", [each for each in PROCESSES if each != "joblib"])
+def test_agents_stay_warm_and_are_not_this_process(executor: str, folder: Path) -> None:
+    found = []
+    for number in range(2):
+        exp = experiment(folder / str(number), SEEDS, logger=Tells(defaults=False))
+        run(exp, executor, workers=1)
+        found.append(set(exp.frame()["process"]))
+    assert found[0] == found[1]
+    assert os.getpid() not in found[0]
+
+
+MODULE = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(4, 3)
+
+    def forward(self, inputs):
+        return {factor} * self.body(inputs)
+"""
+
+
+@pytest.mark.parametrize("executor", PROCESSES_OR_SLOWLY)
+def test_a_module_that_was_edited_and_loaded_again_is_not_trained_as_it_was(
+    executor: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Warm agents have imported it before."""
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    source = tmp_path / f"edited_net_{executor}.py"
+    source.write_text(MODULE.format(factor=1))
+    net = importlib.import_module(source.stem)
+    run(experiment(folder / "before", model=net.Net), executor, workers=1)
+    source.write_text(MODULE.format(factor=-2))
+    os.utime(source, (0, 0))
+    net = importlib.reload(net)
+    after, alone = (experiment(folder / name, model=net.Net) for name in ("after", "alone"))
+    run(after, executor, workers=1)
+    run(alone)
+    assert states(after) == states(alone)
 
 
 @pytest.mark.parametrize("executor", PROCESSES)
@@ -91,10 +167,16 @@ class DeadlyAlways(nn.Module):
         return self.body(inputs)
 
 
-@pytest.mark.parametrize("executor", PROCESSES)
-def test_what_kills_every_agent_ends_the_run_and_is_named(executor: str, folder: Path) -> None:
+@pytest.mark.parametrize(
+    "executor",
+    ["local", *(pytest.param(each, marks=[*ON_RAY, pytest.mark.slow]) for each in ("joblib", "ray"))],
+)
+def test_what_kills_every_agent_ends_the_run_and_is_named(
+    executor: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scheduler, "LOSSES", 1)
     exp = experiment(folder, model=DeadlyAlways(os.getpid()))
-    with pytest.raises(ExecutionError, match=f"the segment {exp[0].key} was lost 4 times.*executor='serial'"):
+    with pytest.raises(ExecutionError, match=f"the segment {exp[0].key} was lost 2 times.*executor='serial'"):
         run(exp, executor, workers=1)
     assert exp.store.claims.live() == {}
 
@@ -137,7 +219,7 @@ print(exp.run(sys.argv[2], workers=2, progress=False).steps_trained, exp.frame()
 """
 
 
-@pytest.mark.parametrize("executor", PROCESSES)
+@pytest.mark.parametrize("executor", PROCESSES_OR_SLOWLY)
 def test_code_of_a_script_needs_no_main_guard(executor: str, folder: Path, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
@@ -146,61 +228,11 @@ def test_code_of_a_script_needs_no_main_guard(executor: str, folder: Path, tmp_p
     assert (done.stdout, done.stderr) == ("4 4\n", "")
 
 
-class Tells(Logger):
-    """Says who trains."""
-
-    @register_metric(at=[0])
-    def process(self, learner: Any) -> float:
-        return float(os.getpid())
-
-
 def test_the_users_own_use_of_joblib_goes_on_beside_runs(folder: Path) -> None:
     parallel = Parallel(n_jobs=2)
     before = parallel(delayed(abs)(number) for number in (-1, -2))
     assert not run(experiment(folder, SEEDS), "joblib", workers=2).failed
     assert parallel(delayed(abs)(number) for number in (-1, -2)) == before == [1, 2]
-
-
-def test_agents_of_local_stay_warm_and_are_not_this_process(folder: Path) -> None:
-    found = []
-    for number in range(2):
-        exp = experiment(folder / str(number), SEEDS, logger=Tells(defaults=False))
-        run(exp, "local", workers=1)
-        found.append(set(exp.frame()["process"]))
-    assert found[0] == found[1]
-    assert os.getpid() not in found[0]
-
-
-MODULE = """
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.body = nn.Linear(4, 3)
-
-    def forward(self, inputs):
-        return {factor} * self.body(inputs)
-"""
-
-
-def test_a_module_that_was_edited_and_loaded_again_is_not_trained_as_it_was(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Warm agents have imported it before."""
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    source = tmp_path / "edited_net.py"
-    source.write_text(MODULE.format(factor=1))
-    net = importlib.import_module("edited_net")
-    run(experiment(folder / "before", model=net.Net), "local", workers=1)
-    source.write_text(MODULE.format(factor=-2))
-    os.utime(source, (0, 0))
-    net = importlib.reload(net)
-    after, alone = (experiment(folder / name, model=net.Net) for name in ("after", "alone"))
-    run(after, "local", workers=1)
-    run(alone)
-    assert states(after) == states(alone)
 
 
 def test_processes_that_cannot_be_forked_do_the_same(

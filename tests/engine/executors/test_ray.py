@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 import threading
 from dataclasses import replace
@@ -13,16 +14,15 @@ import pytest
 import torch
 from torch import nn
 
-from learning_cases import DRIVER, Deadly, FailsFrom, experiment, forked, in_agent, run, states
+from learning_cases import DRIVER, experiment, in_agent, run, states
 from paribus.engine.running.executors import Ray, choose_executor
 from paribus.engine.running.executors import ray as ray_executor
 from paribus.engine.running.executors.ray import reaches
+from paribus.engine.running.executors.ray_agents import Slot
 from paribus.errors import ConfigurationError, ExecutionError
 from paribus.interventions import InitWeights
-from paribus.models import MLP
 
 pytestmark = [
-    pytest.mark.xdist_group("ray"),
     # Ray leaves open what ends with the process.
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
@@ -33,39 +33,6 @@ pytestmark = [
 def _driver(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(DRIVER, str(os.getpid()))
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-
-
-def test_the_bits_are_those_of_a_serial_run_and_agents_stay_warm(folder: Path, tmp_path: Path) -> None:
-    serial = experiment(tmp_path / "serial", forked())
-    run(serial)
-    seen = []
-    for number in range(2):
-        exp = experiment(folder / str(number), forked(), model=MLP(4, (8,), 3))
-        run(exp, "ray", workers=2)
-        assert states(exp) == states(serial)
-        seen.append(_actors())
-    assert len(seen[1]) == 2
-    assert seen[0] == seen[1]
-
-
-def test_a_killed_agent_costs_its_lease(folder: Path, tmp_path: Path) -> None:
-    flag = tmp_path / "flag"
-    flag.touch()
-    seeds = InitWeights.make_variations(seed=range(6))
-    exp = experiment(folder, seeds, model=Deadly(str(flag)))
-    assert not run(exp, Ray(workers=2)).failed
-    assert not flag.exists()
-    serial = experiment(tmp_path / "serial", seeds, model=Deadly(str(flag)))
-    run(serial)
-    assert states(exp) == states(serial)
-
-
-def test_a_failure_of_the_users_code_is_not_tried_again(folder: Path) -> None:
-    exp = experiment(folder, InitWeights.make_variations(seed=range(6)), model=FailsFrom())
-    summary = run(exp, Ray(workers=2))
-    assert 0 < len(summary.failed) < len(exp)
-    assert all("this one cannot be trained" in error for _, error in summary.failed)
-    assert summary.steps_trained == 6 * (len(exp) - len(summary.failed))
 
 
 def test_a_lost_object_is_put_again(folder: Path) -> None:
@@ -144,23 +111,6 @@ def test_ray_not_installed_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch
         run(experiment(folder), "ray")
 
 
-def test_what_cannot_be_shipped_is_named_with_its_path(folder: Path) -> None:
-    exp = experiment(folder, model=nn.Sequential(nn.Linear(4, 3), Held()))
-    with pytest.raises(ExecutionError, match=r"model\.1: it cannot be sent to another process \(held\)"):
-        run(exp, "ray")
-    assert exp.results()["status"].to_list() == ["missing"]
-
-
-class Held(nn.Identity):
-    """A layer that stays in its process."""
-
-    def __reduce__(self) -> Any:
-        raise TypeError("held")
-
-    def __deepcopy__(self, memo: Any) -> nn.Module:
-        return Held()
-
-
 @pytest.mark.parametrize(
     ("address", "told"),
     [
@@ -173,6 +123,17 @@ class Held(nn.Identity):
 def test_an_address_that_cannot_be_reached_is_told(folder: Path, address: str, told: str) -> None:
     with pytest.raises(ExecutionError, match=told):
         run(experiment(folder), Ray(address=address))
+
+
+def test_who_listens_at_an_address_and_is_no_ray_is_told(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would wait for ever for what is silent."""
+    monkeypatch.setattr(ray_executor, "_KNOCK_SECONDS", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(ExecutionError, match=f"at address='{address}' .who answers there is no Ray"):
+            run(experiment(folder), Ray(address=address))
 
 
 @pytest.mark.parametrize(
@@ -190,6 +151,18 @@ def test_options_that_cannot_be_are_told(options: dict[str, Any], told: str) -> 
         Ray(**options)
 
 
+def test_agents_that_share_a_gpu_ask_for_a_part_and_may_use_that_part_of_its_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Ray(gpus=0.25)._need == {"CPU": 1, "GPU": 0.25}
+    used: list[float] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", used.append)
+    for gpus in (0, 0.25, 2):
+        Slot(gpus)
+    assert used == [0.25]
+
+
 def test_workers_are_given_by_name_too() -> None:
     assert choose_executor("ray", 3) == Ray(workers=3)
 
@@ -201,9 +174,3 @@ def test_a_node_says_why_it_does_not_reach_the_store(tmp_path: Path) -> None:
     refused, written = reaches(str(probe))
     assert not refused
     assert (tmp_path / written).exists()
-
-
-def _actors() -> set[str]:
-    from ray._private.state import actors
-
-    return {actor["ActorID"] for actor in actors().values() if actor["State"] == "ALIVE"}

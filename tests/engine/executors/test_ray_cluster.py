@@ -20,7 +20,6 @@ from paribus.interventions import InitWeights
 
 pytestmark = [
     pytest.mark.slow,  # a cluster of three nodes on one machine
-    pytest.mark.xdist_group("ray"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]

@@ -17,7 +17,6 @@ from paribus.engine.running.messages import (
     Claim,
     Claimed,
     Command,
-    Dropped,
     Ended,
     Lease,
     Lost,
@@ -26,7 +25,6 @@ from paribus.engine.running.messages import (
     Ready,
     Settle,
     Start,
-    Stop,
 )
 from paribus.engine.running.scheduler import LOSSES, Scheduler
 from paribus.errors import ExecutionError
@@ -46,16 +44,19 @@ class World:
     """A driver, its agents and another driver: carries out commands, and checks each."""
 
     def __init__(self, tasks: Sequence[Task], workers: int, orders: int = 1) -> None:
-        self.tasks = {task.key: task for task in tasks}
-        self.scheduler = Scheduler(tasks, workers, orders)
+        self.tasks: dict[str, Task] = {}
+        self.scheduler = Scheduler(workers, orders)
         self.starting: list[int] = []
         self.agents: dict[int, deque[Lease]] = {}
         self.settled: dict[str, str] = {}
-        self.dropped: set[str] = set()
         self.trained: list[str] = []
         self.elsewhere: dict[str, int] = {}
         self.found: dict[str, Outcome] = {}
-        self.carry_out(self.scheduler.begin())
+        self.begin(tasks)
+
+    def begin(self, tasks: Sequence[Task]) -> None:
+        self.tasks |= {task.key: task for task in tasks}
+        self.carry_out(self.scheduler.begin(tasks))
 
     def handle(self, event: Any) -> None:
         self.carry_out(self.scheduler.handle(event))
@@ -65,8 +66,6 @@ class World:
             match command:
                 case Start(agent):
                     self.starting.append(agent)
-                case Stop(agent):
-                    self.agents.pop(agent)
                 case Claim():
                     self.handle(self.claimed(command))
                 case Assign(agent, lease):
@@ -97,7 +96,7 @@ class World:
             assert key not in held, "two have one task"
             parent = order.task.parent
             assert parent not in self.tasks or self.settled.get(parent) == "done" or parent in before
-            gone = self.settled.keys() | self.dropped
+            gone = self.settled.keys()
             assert all(read in gone for read in order.task.reads if read in self.tasks)
             before.add(key)
 
@@ -187,28 +186,25 @@ def test_whatever_happens_each_task_is_settled_once(
 STATUSES = ["done"] * 6 + ["failed", "diverged"]
 
 
-@given(trees(), st.randoms(use_true_random=False))
-def test_what_is_dropped_is_left_alone_and_the_rest_is_settled(
-    tasks: list[Task], draws: random.Random
-) -> None:
-    world = World(tasks, 2, orders=3)
-    for agent in list(world.starting):
-        world.ready(agent)
-    dropped = {each.key for each in tasks if draws.random() < 0.3}
-    for each in tasks:  # whatever goes on from it goes, too
-        if each.parent in dropped:
-            dropped.add(each.key)
-    before, world.dropped = set(world.settled), dropped
-    world.handle(Dropped(frozenset(dropped)))
-    world.finish()
-    assert world.settled.keys() == (world.tasks.keys() - dropped) | before
-
-
 def test_an_agent_goes_depth_first() -> None:
     tasks = [task(root + path, (root + path)[:-1] or None) for root in "ab" for path in ("", "1", "11", "2")]
     world = World(tasks, 1)
     world.finish()
     assert world.trained == ["a", "a1", "a11", "a2", "b", "b1", "b11", "b2"]
+
+
+def test_agents_are_there_for_the_next_round() -> None:
+    world = World([task("a"), task("b")], 2)
+    world.finish()
+    world.begin([task("c"), task("d"), task("e")])
+    assert not world.starting
+    world.finish()
+    world.lose(next(iter(world.agents)))
+    assert not world.starting, "nobody is needed between rounds"
+    world.begin([task("f"), task("g")])
+    assert len(world.starting) == 1
+    world.finish()
+    assert sorted(world.trained) == list("abcdefg")
 
 
 def test_agents_go_on_from_what_they_hold() -> None:

@@ -6,7 +6,6 @@ from functools import partial
 
 import pytest
 import torch
-import torchvision
 from benchmarks.architectures import Case, classified, images
 from benchmarks.coverage import Survey, survey
 from layer_cases import Attention, Dense, Mixture, Residual, Unet
@@ -24,6 +23,8 @@ def given(make: type[nn.Module], *shape: int) -> tuple[nn.Module, tuple[torch.Te
 
 
 def public(name: str) -> tuple[nn.Module, tuple[torch.Tensor, torch.Tensor]]:
+    import torchvision
+
     torch.manual_seed(0)
     return torchvision.models.get_model(name, weights=None, num_classes=7), images(32)
 

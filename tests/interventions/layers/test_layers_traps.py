@@ -6,7 +6,6 @@ import copy
 
 import pytest
 import torch
-import torchvision
 from layer_cases import (
     Attention,
     Autoencoder,
@@ -220,12 +219,16 @@ def test_batch_norm_at_a_batch_of_one() -> None:
 
 
 def test_an_unused_branch_has_no_effect() -> None:
+    import torchvision
+
     model = torchvision.models.shufflenet_v2_x0_5(weights=None, num_classes=3)
     with pytest.raises(NoEffect, match=r"'stage2\.1\.branch1' is neither called nor read"):
         ablated(model, "stage2.1.branch1", labelled(3, 32, 32, batch=2))
 
 
 def test_a_head_of_training_only() -> None:
+    import torchvision
+
     model = torchvision.models.googlenet(weights=None, num_classes=3, init_weights=False, aux_logits=True)
 
     def loss(model: nn.Module, batch: object) -> torch.Tensor:

@@ -11,12 +11,12 @@ import torch
 from paribus.engine.building.data import other_generators
 from paribus.engine.building.nested import tensors_of
 from paribus.engine.building.objective import check_loss, total
-from paribus.engine.fusion.program import Program
+from paribus.engine.fusion.program import Builder, Program
 from paribus.engine.fusion.rows import RowOptimizer, Rows
 from paribus.engine.fusion.trace import Trace, Untraceable, trace_step
 from paribus.engine.training.draws import Draws
 from paribus.engine.training.segment import Run
-from paribus.engine.training.state import named_tensors
+from paribus.engine.training.state import named_tensors, same_bits
 from paribus.identity import derive_seed
 from paribus.interventions.sites import BatchIntervention, ConstraintIntervention
 
@@ -57,8 +57,9 @@ class Group:
     def take(self, runs: Sequence[Run]) -> None:
         """Copy learners into the rows, and let their models be there."""
         self.runs = runs
-        for row, run in enumerate(runs):
-            for name, tensor in named_tensors(run.model).items():
+        self._tensors = [named_tensors(run.model) for run in runs]
+        for row, tensors in enumerate(self._tensors):
+            for name, tensor in tensors.items():
                 self._stacks[name][row].copy_(tensor.detach())
         self._optimizer = RowOptimizer(self._rows, runs)
         self._feeds = [(run, rows, run.batches()) for run, rows in _courses(runs)]
@@ -68,9 +69,9 @@ class Group:
 
     def bind(self) -> None:
         """Let the learners' models be in the rows, as they are there."""
-        for row, run in enumerate(self.runs):
-            for name, tensor in named_tensors(run.model).items():
-                tensor.data = self._stacks[name][row]
+        for name, stack in self._stacks.items():
+            for tensors, own in zip(self._tensors, stack.unbind(0), strict=True):
+                tensors[name].data = own
         self._optimizer.show()
 
     def copies(self) -> list[Own]:
@@ -78,18 +79,19 @@ class Group:
         self._optimizer.show()
         return [
             (
-                {name: tensor.detach().clone() for name, tensor in named_tensors(run.model).items()},
+                {name: tensor.detach().clone() for name, tensor in tensors.items()},
                 {own: _cloned(entries) for own, entries in run.optimizer.state.items()},
             )
-            for run in self.runs
+            for tensors, run in zip(self._tensors, self.runs, strict=True)
         ]
 
     def leave(self, copies: Sequence[Own] | None = None) -> None:
         """Give the learners tensors of their own: what they have now, or copies of before."""
-        for run, (tensors, state) in zip(self.runs, copies or self.copies(), strict=True):
-            for name, tensor in named_tensors(run.model).items():
+        copies = copies or self.copies()
+        for run, tensors, (own, state) in zip(self.runs, self._tensors, copies, strict=True):
+            for name, tensor in tensors.items():
                 tensor.grad = None
-                tensor.data = tensors[name]
+                tensor.data = own[name]
             run.optimizer.state.update(state)
 
     def load(self, step: int) -> None:
@@ -130,7 +132,7 @@ class Group:
         names = [*self._gradients, *(name for name in self._stacks if name not in self._gradients)]
         given = [*(self._stacks[name] for name in names), *self._batches[self.shape]]
         gradients = list(self._gradients.values())
-        self.programs[self.shape] = Program(trace, given, gradients, self._generators)
+        self.programs[self.shape] = Builder(trace, given, gradients, self._generators).build()
 
     def step(self, step: int) -> list[float]:
         """Take one step of all learners on the batches that are loaded; return their losses.
@@ -141,7 +143,7 @@ class Group:
         if program.draws:
             for run, generator in zip(self.runs, self._generators, strict=True):
                 generator.manual_seed(derive_seed(run.seeds.forward, "forward", step))
-        losses = program()
+        losses = program.run()
         self._optimizer.step(step)
         for run in self._held:
             run.constraints.hold()
@@ -164,8 +166,7 @@ class Group:
         return all(self._agrees(row, entries[row]) for row, finite in enumerate(went) if finite)
 
     def _agrees(self, row: int, entries: Sequence[dict[str, Any]]) -> bool:
-        run = self.runs[row]
-        tensors = named_tensors(run.model)
+        run, tensors = self.runs[row], self._tensors[row]
         pairs = [(tensor, self._stacks[name][row]) for name, tensor in tensors.items()]
         for name, found in zip(self._gradients, entries, strict=True):
             own = run.optimizer.state.get(tensors[name], {})
@@ -177,10 +178,9 @@ class Group:
     def show(self) -> None:
         """Let the learners' optimizers and gradients be what they are in the rows."""
         self._optimizer.show()
-        for row, run in enumerate(self.runs):
-            tensors = named_tensors(run.model)
-            for name, stack in self._gradients.items():
-                tensors[name].grad = stack[row]
+        for name, stack in self._gradients.items():
+            for tensors, gradient in zip(self._tensors, stack.unbind(0), strict=True):
+                tensors[name].grad = gradient
 
 
 def shares(runs: Sequence[Run]) -> bool:
@@ -229,7 +229,4 @@ def _cloned(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def _same(one: Any, other: Any) -> bool:
-    if not isinstance(one, torch.Tensor):
-        return bool(one == other)
-    one, other = (t.detach().contiguous().reshape(-1).view(torch.uint8) for t in (one, other))
-    return torch.equal(one, other)
+    return same_bits(one, other) if isinstance(one, torch.Tensor) else bool(one == other)

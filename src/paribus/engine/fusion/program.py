@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, final
 
 import torch
 
-from paribus.engine.fusion.rules import Call, has_rule, stacked
+from paribus.engine.fusion.buffers import listed, out_of, writing
+from paribus.engine.fusion.rules import Call, stacked
 from paribus.engine.fusion.trace import Form, Operation, Place, Trace, Untraceable, mapped
+from paribus.engine.training.state import same_bits
 
 _LINE = tuple[int | None, str]
 # A tensor that is made anew in each step is stacked only where that costs less than it saves.
@@ -23,13 +25,32 @@ _MADE = frozenset(
 
 
 @final
+@dataclass(frozen=True, eq=False)
 class Program:
     """The forward and backward pass of K learners.
 
     Attributes:
+        run: Computes losses and gradients of what is in the buffers; returns the losses.
         draws: Whether it draws random numbers.
         looped: How many operations are computed learner by learner, by name.
         grouped: The same for all learners at once.
+    """
+
+    run: Callable[[], list[float]]
+    draws: bool
+    looped: Mapping[str, int]
+    grouped: Mapping[str, int]
+
+
+@final
+class Builder:
+    """Writes a program operation by operation, and carries each out meanwhile on what the stacks hold.
+
+    Args:
+        trace: The step of one of the learners.
+        given: For each tensor that is given, its stack ``(K, *shape)``.
+        gradients: For each parameter, the stack that its gradient is written to.
+        generators: The learners', from which the step draws.
     """
 
     def __init__(
@@ -39,47 +60,13 @@ class Program:
         gradients: Sequence[torch.Tensor],
         generators: Sequence[torch.Generator],
     ) -> None:
-        """Write the program, and try each operation on what the stacks hold; they are put back.
-
-        Args:
-            trace: The step of one of the learners.
-            given: For each tensor that is given, its stack ``(K, *shape)``.
-            gradients: For each parameter, the stack that its gradient is written to.
-            generators: The learners', from which the step draws.
-        """
-        saved = [(stack, stack.clone()) for stack in given]
-        self.draws = trace.draws
-        self.looped: Counter[str] = Counter()
-        self.grouped: Counter[str] = Counter()
-        with torch.no_grad():
-            self._run = _Builder(trace, given, gradients, generators, self.looped, self.grouped).build()
-            for stack, before in saved:
-                if not torch.equal(stack, before):
-                    stack.copy_(before)
-
-    def __call__(self) -> list[float]:
-        """Compute losses and gradients of what is in the buffers; return the losses."""
-        return self._run()
-
-
-@final
-class _Builder:
-    """Writes the program operation by operation, and carries each out meanwhile."""
-
-    def __init__(
-        self,
-        trace: Trace,
-        given: Sequence[torch.Tensor],
-        gradients: Sequence[torch.Tensor],
-        generators: Sequence[torch.Generator],
-        looped: Counter[str],
-        grouped: Counter[str],
-    ) -> None:
         self._trace = trace
+        self._given_stacks = given
         self._generators = generators
         self._rows = len(generators)
         self._gradients = gradients
-        self._looped, self._grouped = looped, grouped
+        self._looped: Counter[str] = Counter()
+        self._grouped: Counter[str] = Counter()
         self._stacks: dict[int, torch.Tensor] = {}  # static, by number
         self._seen: dict[int, list[torch.Tensor]] = {}  # of each learner, by number
         self._names: dict[str, object] = {}
@@ -95,18 +82,30 @@ class _Builder:
         self._read = {place.number for o in makes for place in o.places()}
         self._places = self._placed()
 
-    def build(self) -> Callable[[], list[float]]:
+    @torch.no_grad()
+    def build(self) -> Program:
+        """Write the program; what the stacks held is put back.
+
+        Raises:
+            Untraceable: An operation cannot be written.
+        """
+        saved = [stack.clone() for stack in self._given_stacks]
         for operation in self._trace.operations:
             self._write(operation)
         for place, target in zip(self._trace.gradients, self._gradients, strict=True):
             if place is not None:
                 self._deliver(place.number, target)
+        for stack, before in zip(self._given_stacks, saved, strict=True):
+            if not torch.equal(stack, before):
+                stack.copy_(before)
+        return Program(self._compiled(self._last()), self._trace.draws, self._looped, self._grouped)
+
+    def _last(self) -> str:
+        """Write how the losses are returned."""
         loss = self._trace.loss.number
         if loss in self._stacks:
-            last = f"return {self._bind(self._stacks[loss])}.tolist()"
-        else:
-            last = f"return [{', '.join(f'{self._name(loss, k)}.item()' for k in range(self._rows))}]"
-        return self._compiled(last)
+            return f"return {self._bind(self._stacks[loss])}.tolist()"
+        return f"return [{', '.join(f'{self._name(loss, k)}.item()' for k in range(self._rows))}]"
 
     def _compiled(self, last: str) -> Callable[[], list[float]]:
         """Bring what is done learner by learner into the learners' order: one's data stays in the cache."""
@@ -257,7 +256,7 @@ class _Builder:
         for row, old in zip(stack.unbind(0), before, strict=True):
             row.copy_(old)
         call.function(*call.arguments, **call.keywords)
-        if not _same(stack, alone):
+        if not same_bits(stack, alone):
             stack.copy_(alone)
             return False
         self._lines.append((None, self._line(call.function, call.arguments, call.keywords)))
@@ -295,7 +294,7 @@ class _Builder:
             return False
         buffers = [self._allocated(place.number) for place in fresh]
         try:
-            function, keywords = _writing(call, buffers)
+            function, keywords = writing(call, buffers)
             function(*call.arguments, **keywords)
         except (RuntimeError, IndexError):
             return False
@@ -305,7 +304,7 @@ class _Builder:
             self._stage(number)
         call = self._call(operation)
         assert call is not None
-        function, keywords = _writing(call, buffers)
+        function, keywords = writing(call, buffers)
         self._lines.append((None, self._line(function, call.arguments, keywords)))
         for place, buffer in zip(fresh, buffers, strict=True):
             self._hold(place.number, buffer)
@@ -324,15 +323,15 @@ class _Builder:
         for row in range(self._rows):
             arguments, keywords = self._given(operation, row)
             given = operation.function(*arguments, **keywords)
-            for place, buffer, alone in zip(fresh, buffers, _listed(given), strict=True):
-                if place.number in self._read and not _same(buffer[row], alone):
+            for place, buffer, alone in zip(fresh, buffers, listed(given), strict=True):
+                if place.number in self._read and not same_bits(buffer[row], alone):
                     return False
         return True
 
     def _loop(self, operation: Operation, fresh: Sequence[Place]) -> None:
         """Compute an operation learner by learner, where ATen can into the learners' own rows."""
         self._looped[operation.name] += 1
-        overload = _out_of(operation.function)
+        overload = out_of(operation.function)
         new = len(fresh) == len(operation.results) and all(self._form(p).owner == p.number for p in fresh)
         if overload is not None and new and not overload[2]:
             self._loop_into(operation, fresh, overload[0], overload[1])
@@ -354,7 +353,7 @@ class _Builder:
     def _loop_anew(self, operation: Operation, fresh: Sequence[Place]) -> None:
         for row in range(self._rows):
             arguments, keywords = self._given(operation, row)
-            given, names = _listed(operation.function(*arguments, **keywords)), []
+            given, names = listed(operation.function(*arguments, **keywords)), []
             for place, each in zip(operation.results, given, strict=True):
                 names.append("_" if place is None or place not in fresh else f"v{place.number}_{row}")
                 if place is not None and place in fresh:
@@ -384,56 +383,8 @@ class _Builder:
             self._lines.append((None, f"{self._bind(target)}.copy_({self._bind(stack)})"))
 
 
-def _writing(call: Call, buffers: Sequence[torch.Tensor]) -> tuple[Any, dict[str, Any]]:
-    """Return what writes into buffers, with its keywords."""
-    if not hasattr(call.function, "_schema"):
-        return call.function, {**call.keywords, "out": tuple(buffers) if len(buffers) > 1 else buffers[0]}
-    overload = _out_of(call.function)
-    if call.flat:
-        buffers = [buffer.view(-1, *buffer.shape[2:]) for buffer in buffers]
-    if overload is None:
-        return _copying, {"function": call.function, "into": tuple(buffers), "keywords": dict(call.keywords)}
-    return overload[0], {**call.keywords, **dict(zip(overload[1], buffers, strict=True))}
-
-
-def _copying(*arguments: Any, function: Any, into: Sequence[torch.Tensor], keywords: Any) -> None:
-    for buffer, result in zip(into, _listed(function(*arguments, **keywords)), strict=True):
-        buffer.copy_(result)
-
-
-@cache
-def _out_of(function: Any) -> tuple[Any, tuple[str, ...], bool] | None:
-    """Return the overload that writes into given tensors, their names, and whether it copies to do so."""
-    if function._schema.name == "aten::relu":
-        return _relu, ("out",), False
-    if not has_rule(function._schema.name):  # some, as losses, resize what they are given to write to
-        return None
-    wanted = [(a.name, str(a.type)) for a in function._schema.arguments]
-    for name in function.overloadpacket.overloads():
-        other = getattr(function.overloadpacket, name)
-        outs = tuple(a.name for a in other._schema.arguments if a.is_out)
-        if outs and [(a.name, str(a.type)) for a in other._schema.arguments if not a.is_out] == wanted:
-            return other, outs, torch.Tag.generated in other.tags
-    return None
-
-
-def _relu(stack: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
-    return torch.clamp_min(stack, 0, out=out)  # which it is: ATen's own is this, and has no place to write to
-
-
-def _listed(given: Any) -> Sequence[Any]:
-    return given if isinstance(given, tuple | list) else (given,)
-
-
 def _holds_places(leaf: Any) -> bool:
     return any(isinstance(item, Place) for item in leaf)
-
-
-def _same(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Compare bits."""
-    if one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    return torch.equal(*(t.contiguous().reshape(-1).view(torch.uint8) for t in (one, other)))
 
 
 def _contiguous(shape: Sequence[int]) -> tuple[int, ...]:

@@ -115,7 +115,11 @@ class RowOptimizer:
 
     def _entries(self, first: int, parameter: nn.Parameter) -> Iterator[list[dict[str, Any]]]:
         kept = self._step.state.get(parameter, {})
-        parts = {n: self._rows.stacks(v) for n, v in kept.items() if isinstance(v, torch.Tensor) and v.ndim}
+        parts = {
+            name: [stack.unbind(0) for stack in self._rows.stacks(value)]
+            for name, value in kept.items()
+            if isinstance(value, torch.Tensor) and value.ndim
+        }
         for row in range(len(parameter)):
             yield [
                 {n: parts[n][place][row] if n in parts else _own(value) for n, value in kept.items()}

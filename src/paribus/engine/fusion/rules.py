@@ -66,10 +66,10 @@ def stacked(name: str, call: Call, shape: tuple[int, ...]) -> Call | None:
     return None if rule is None else rule(call, shape)
 
 
-def has_rule(name: str) -> bool:
-    """Tell whether an operation is one of the table."""
+def is_known(name: str) -> bool:
+    """Tell whether an operation is one of the table, or what one of it becomes."""
     bare = name.removeprefix("aten::")
-    return bare in _ROUNDED_ONCE or bare in _ELEMENTWISE or bare in _RULES
+    return bare in _ROUNDED_ONCE or bare in _ELEMENTWISE or bare in _RULES or bare == "baddbmm"
 
 
 def _plain(call: Call) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import final
 
@@ -68,6 +68,7 @@ class Walk:
         self._group = group
         self._certificates = certificates
         self._quicker = quicker
+        self._due: Set[int] = frozenset()
 
     def to(self, members: Sequence[Member], stop: int) -> str | None:
         """Advance members to a step; tell why they are to go on alone, where they are.
@@ -91,13 +92,17 @@ class Walk:
     def _advance(self, members: Sequence[Member], stop: int) -> str | None:
         group = self._group
         group.take([member.going for member in members])
+        self._due = {stop}.union(*(member.going.record.steps for member in members))
         for step in range(members[0].going.step, stop):
             group.load(step)
             certificate = self._certificates.setdefault(group.shape, Certificate())
-            if certificate.refused is None and certificate.holds:
+            if certificate.holds:
                 if group.shape not in group.programs:
                     certificate.write(group)
-                for member, loss in zip(members, group.step(step), strict=True):
+                losses = group.step(step)
+                if self._is_quiet(members[0].going, step + 1, losses):
+                    continue
+                for member, loss in zip(members, losses, strict=True):
                     member.going.loss = loss
             elif not certificate.prove(group, step, quicker=self._quicker):
                 return certificate.refused
@@ -107,14 +112,18 @@ class Walk:
         group.leave()
         return None
 
+    def _is_quiet(self, first: Run, step: int, losses: Sequence[float]) -> bool:
+        """Tell whether nothing is to be done for any member after a step."""
+        return step not in self._due and not first.tells and all(map(math.isfinite, losses))
+
     def _reached(self, members: Sequence[Member], step: int, *, bound: bool) -> None:
-        if bound and any(member.going.record.is_due(step) or member.saves for member in members):
+        going = [member for member in members if member.over is None]
+        if bound and any(step in member.going.record.steps or member.saves for member in going):
             self._group.show()
-        for member in members:
-            if member.over is not None:
-                continue
+        for member in going:
             run = member.going
             if not math.isfinite(run.loss):
+                run.step = step - 1
                 member.over = run.outcome("diverged", None, member.seconds)
                 continue
             try:

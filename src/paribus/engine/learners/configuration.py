@@ -10,8 +10,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from operator import itemgetter
 from typing import Any, final
 
 import xxhash
@@ -37,7 +38,17 @@ _OPAQUE = ("train", "options")
 _CHANGES = ("architecture", "preparation", "terms")
 WINDOWED = ("optimizer", "training", "seeds", "terms")
 _STATIC = (*_GIVEN, *_CHANGES, "optimizer", "seeds", "training", "numerics")
-_SORTED = sorted((*_STATIC, *_OPAQUE))
+_static = itemgetter(*_STATIC)
+
+
+def _manifest_of(names: Iterable[str]) -> tuple[Callable[[Mapping[str, Any]], tuple[Any, ...]], str]:
+    """Return what takes components in their order in a manifest, and the form in which they are written."""
+    ordered = sorted(names)
+    written = ",".join([f'"{name}":%s' for name in ordered])
+    return itemgetter(*ordered), f'{{"components":{{{written}}},"family":"%s","step":%d,"timeline":%s}}'
+
+
+_MANIFESTS = _manifest_of(_STATIC), _manifest_of((*_STATIC, *_OPAQUE))  # the second: `is_opaque`
 
 
 @final
@@ -206,7 +217,8 @@ class Configuration:
     @property
     def varies(self) -> bool:
         """Whether epochs differ in length, since the batch size changes."""
-        return any(isinstance(event.intervention, TrainingIntervention) for event in self.timeline)
+        timeline = self.timeline
+        return bool(timeline) and any(isinstance(e.intervention, TrainingIntervention) for e in timeline)
 
     @once
     def total(self) -> int:
@@ -219,7 +231,7 @@ class Configuration:
     @once
     def family(self) -> bytes:
         """Digest of what all states of the trajectory have in common (16 bytes)."""
-        parts = [self.components[name].digest for name in _STATIC]
+        parts = [component.digest for component in _static(self.components)]
         schedule = self.training.schedule
         if self.is_opaque:
             parts += [self.components[name].digest for name in _OPAQUE]
@@ -254,7 +266,7 @@ class Configuration:
     @property
     def late(self) -> tuple[Event, ...]:
         """The events that begin after the last step, and so never happen."""
-        return tuple(event for event in self.timeline if event.start >= self.total)
+        return tuple([event for event in self.timeline if event.start >= self.total])
 
     def active(self, step: int) -> tuple[Event, ...]:
         """Return the events whose span holds a step."""
@@ -265,13 +277,10 @@ class Configuration:
     def manifest(self, step: int) -> str:
         """Write the restricted configuration as canonical JSON: what a hit is compared with."""
         events = [e for e in self.timeline if e.start < step]
-        named = [(name, self.components[name]) for name in _SORTED if name in self.components]
-        components = ",".join([f'"{name}":{component.text}' for name, component in named])
         timeline = [{"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events]
-        return (
-            f'{{"components":{{{components}}},"family":"{self.family.hex()}",'
-            f'"step":{step},"timeline":{_json(timeline) if timeline else "[]"}}}'
-        )
+        named, form = _MANIFESTS[self.is_opaque]
+        texts = [component.text for component in named(self.components)]
+        return form % (*texts, self.family.hex(), step, _json(timeline) if timeline else "[]")
 
 
 @final

@@ -10,7 +10,8 @@ from paribus.engine.learners.configuration import Configuration, Read
 def read_states(configurations: Iterable[Configuration]) -> list[Read]:
     """List the states that some runs read, and those that the runs of these states read."""
     found: dict[str, Read] = {}
-    readers = (each for each in configurations if any(event.reads for event in each.timeline))
+    timed = [each for each in configurations if each.timeline]
+    readers = (each for each in timed if any(event.reads for event in each.timeline))
     pending = [(each, each.total) for each in readers]
     while pending:
         configuration, stop = pending.pop()

@@ -59,9 +59,10 @@ class Known:
 
     def stored(self, key: str, family: bytes, step: int) -> Stored | None:
         """Summarise what is known of a state; one that was only passed through has no state object."""
-        own = self._stored.get(key)
+        own = self.records.get(key)
         if own is not None:
-            return own
+            body: Any = own.body
+            return Stored(own.status, body["step"], own.columns.layout.steps, own.references.get("state"))
         passing = self._passing(key, family, step)
         return None if passing is None else Stored("done", step, passing.columns.layout.steps)
 
@@ -72,7 +73,8 @@ class Known:
     @property
     def states(self) -> dict[str, str]:
         """The digest of each stored state by its key."""
-        return {key: entry.state for key, entry in self._stored.items() if entry.state is not None}
+        records = self.records.items()
+        return {key: record.references["state"] for key, record in records if "state" in record.references}
 
     def _passing(self, key: str, family: bytes, step: int) -> Record | None:
         relatives = self._families.get(family.hex())
@@ -87,18 +89,6 @@ class Known:
         if record.key not in self._documents:
             self._documents[record.key] = json.loads(record.manifest)
         return earlier_key(self._documents[record.key], step)
-
-    @cached_property
-    def _stored(self) -> dict[str, Stored]:
-        return {
-            key: Stored(
-                record.status,
-                _body(record)["step"],
-                record.columns.layout.steps,
-                record.references.get("state"),
-            )
-            for key, record in self.records.items()
-        }
 
     @cached_property
     def _families(self) -> dict[str, list[Record]]:

@@ -66,9 +66,10 @@ class Look:
         if not path or not self._known:
             return _new(len(path))
         family, total = configuration.family, path[-1].stop
-        entries = [self._known.stored(segment.key, family, segment.stop) for segment in path]
-        done = all(entry is not None and entry.status == "done" for entry in entries)
-        if done and not self._missing(configuration, total, due, entries):
+        stored = self._known.stored
+        entries = [stored(segment.key, family, segment.stop) for segment in path]
+        done = [entry for entry in entries if entry is not None and entry.status == "done"]
+        if len(done) == len(path) and not self._missing(configuration, total, due, done):
             return _cached(len(path))
         for place, entry in enumerate(entries):
             if entry is not None and entry.status == "diverged":

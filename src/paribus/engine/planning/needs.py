@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import cache
 
 from paribus.engine.planning.known import Known
 from paribus.engine.planning.segments import Segment
@@ -20,11 +21,14 @@ def with_what_they_need(
         known: What the store holds.
     """
     states = known.states
-    places = {segment.key: place for place, segment in enumerate(segments) if segment.key not in states}
     to_run: set[int] = set()
 
+    @cache
+    def places() -> dict[str, int]:
+        return {segment.key: place for place, segment in enumerate(segments) if segment.key not in states}
+
     def read_by(place: int) -> list[int]:
-        found = [places[key] for key in segments[place].reads if key in places]
+        found = [places()[key] for key in segments[place].reads if key in places()]
         return [each for each in found if not _is_lost(each, segments, known)]
 
     pending = [*wanted, *(each for place in drawn for each in read_by(place))]

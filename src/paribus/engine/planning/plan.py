@@ -234,10 +234,12 @@ def make_plan(
         for configuration, path, asked in zip(configurations, paths, due, strict=True)
     ]
     states = known.states
-    wanted = {path[place] for path, need in zip(paths, needs, strict=True) for place in need.places}
-    drawn = {path[0] for path, need in zip(paths, needs, strict=True) if need.draws}
+    found = zip(paths, needs, strict=True)
+    lacking = [(path, need) for path, need in found if need.places or need.evaluations]
+    wanted = {path[place] for path, need in lacking for place in need.places}
+    drawn = {path[0] for path, need in lacking if need.draws}
     to_run = with_what_they_need(wanted, drawn, segments, known)
-    to_evaluate = _evaluations(segments, paths, needs, to_run)
+    to_evaluate = _evaluations(segments, lacking, to_run)
     trained = {index for path, need in zip(paths, needs, strict=True) for index in path[: need.trained]}
     learners = tuple(
         Planned(
@@ -313,14 +315,13 @@ def _due(
 
 def _evaluations(
     segments: Sequence[Segment],
-    paths: Sequence[Sequence[int]],
-    needs: Sequence[Need],
+    lacking: Iterable[tuple[Sequence[int], Need]],
     to_run: Collection[int],
 ) -> dict[tuple[int, int], frozenset[str]]:
     """Gather what is only to be evaluated, by segment and step; what is trained records it anyway."""
     gathered: dict[tuple[int, int], frozenset[str]] = {}
     roots: dict[str, int] = {}
-    for path, need in zip(paths, needs, strict=True):
+    for path, need in lacking:
         for place, step, names in need.evaluations:
             if path[place] not in to_run:
                 first = path[place]

@@ -65,21 +65,27 @@ def grow(
         if edges[index][-1] > 0:
             past = (configuration.family, *_signature(configuration, -1))
             roots.setdefault(past, []).append(index)
+    reading = count < len(configurations)
     pending: list[tuple[list[int], int, int | None]] = [(each, 0, None) for each in reversed(roots.values())]
     while pending:
         members, start, parent = pending.pop()
-        for group in _parted(configurations, members, start):
-            stop = min([edges[index][bisect_right(edges[index], start)] for index in group])
-            chosen = configurations[group[0]]
+        for group in [members] if len(members) == 1 else _parted(configurations, members, start):
+            stop = min([_next(edges[index], start) for index in group])
+            chosen, place, going_on = configurations[group[0]], len(segments), []
             for index in group:
-                paths[index].append(len(segments))
-            going_on = [index for index in group if edges[index][-1] > stop]
+                paths[index].append(place)
+                if edges[index][-1] > stop:
+                    going_on.append(index)
             if going_on:
-                pending.append((going_on, stop, len(segments)))
-            passing = tuple([index for index in group if index < count])
-            reads = keys_read(chosen, start, drawn=parent is None) if count < len(configurations) else ()
+                pending.append((going_on, stop, place))
+            passing = tuple([index for index in group if index < count] if reading else group)
+            reads = keys_read(chosen, start, drawn=parent is None) if reading else ()
             segments.append(Segment(chosen.key(stop), parent, start, stop, chosen, passing, reads))
     return segments, [tuple(path) for path in paths[:count]]
+
+
+def _next(edges: Sequence[int], start: int) -> int:
+    return edges[bisect_right(edges, start)]
 
 
 def _start(configuration: Configuration) -> Segment:
@@ -90,8 +96,6 @@ def _start(configuration: Configuration) -> Segment:
 
 def _parted(configurations: Sequence[Configuration], members: list[int], start: int) -> Iterable[list[int]]:
     """Part learners of one past by what acts on them from here."""
-    if len(members) == 1:
-        return [members]
     groups: dict[object, list[int]] = {}
     for index in members:
         groups.setdefault(_signature(configurations[index], start), []).append(index)
@@ -99,4 +103,4 @@ def _parted(configurations: Sequence[Configuration], members: list[int], start: 
 
 
 def _signature(configuration: Configuration, step: int) -> tuple[bytes, ...]:
-    return tuple(event.digest for event in configuration.active(step))
+    return tuple([event.digest for event in configuration.active(step)]) if configuration.timeline else ()

@@ -10,10 +10,12 @@ import numpy as np
 import polars as pl
 import polars.selectors as cs
 
+from paribus.engine.learners.collection import collection_paused
 from paribus.engine.learners.configuration import Configuration, describe
 from paribus.engine.learners.designs import Cell, Level
 from paribus.engine.planning.known import Known
-from paribus.engine.planning.plan import Plan, Stop
+from paribus.engine.planning.plan import Plan, Planned
+from paribus.engine.planning.segments import Segment
 from paribus.interventions.schedules import LearningRateSchedule
 
 _WINDOW = 2
@@ -47,17 +49,17 @@ def histories(cells: Sequence[Cell], plan: Plan, known: Known) -> list[History]:
         plan: Their paths.
         known: What the store holds of their trajectories.
     """
-    paths = ([plan.segments[place].key for place in learner.path] for learner in plan.learners)
-    stops = (learner.stop for learner in plan.learners)
     return [
-        _history(path, cell.configuration, known, stop)
-        for cell, path, stop in zip(cells, paths, stops, strict=True)
+        _history(learner, plan.segments, cell.configuration, known)
+        for cell, learner in zip(cells, plan.learners, strict=True)
     ]
 
 
-def _history(path: Sequence[str], configuration: Configuration, known: Known, stop: Stop | None) -> History:
+def _history(
+    learner: Planned, segments: Sequence[Segment], configuration: Configuration, known: Known
+) -> History:
     """Tell how a learner ended, from the records on its path and the one that knows its last state."""
-    key = configuration.key()
+    key, stop = learner.key, learner.stop
     if stop is not None and stop.pruned:
         return History(key, "pruned", step=stop.step)
     last = known.record(key, configuration.family, configuration.total)
@@ -65,6 +67,7 @@ def _history(path: Sequence[str], configuration: Configuration, known: Known, st
     if last is not None and last.status == "done":
         passed_through = last.key != key
         return History(key, "done" if passed_through or told["finite"] else "diverged")
+    path = (segments[place].key for place in learner.path)
     found = [known.records[each] for each in path if each in known.records]
     if any(record.status == "diverged" for record in found):
         return History(key, "diverged")
@@ -75,6 +78,7 @@ def _history(path: Sequence[str], configuration: Configuration, known: Known, st
     return History(key, "missing")
 
 
+@collection_paused()
 def results_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.DataFrame) -> pl.DataFrame:
     """Make one row per learner: its status, its levels, and the scalar metrics at its last step."""
     totals = _each(cells, "total")
@@ -85,6 +89,7 @@ def results_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.
     return joined.drop("step")
 
 
+@collection_paused()
 def tidy_frame(cells: Sequence[Cell], known: Sequence[History], recorded: pl.DataFrame) -> pl.DataFrame:
     """Make one row per learner and recorded step; a metric is null at steps where it was not recorded."""
     return beside(learner_frame(cells, known), timed_rows(cells, recorded))
@@ -176,9 +181,13 @@ def _metric_column(values: list[Any]) -> pl.Series:
 def level_columns(cells: Sequence[Cell]) -> dict[str, pl.Series]:
     """Return each factor's parameters as typed columns, null where a cell has no such level."""
     values = {id(level): printed(level) for level in distinct_levels(cells)}
-    rows = [{n: v for level in cell.levels for n, v in values[id(level)].items()} for cell in cells]
     names = dict.fromkeys(name for value in values.values() for name in value)
-    return {name: _level_column([row.get(name) for row in rows]) for name in names}
+    columns: dict[str, list[object]] = {name: [None] * len(cells) for name in names}
+    for row, cell in enumerate(cells):
+        for level in cell.levels:
+            for name, value in values[id(level)].items():
+                columns[name][row] = value
+    return {name: _level_column(column) for name, column in columns.items()}
 
 
 def distinct_levels(cells: Sequence[Cell]) -> list[Level]:

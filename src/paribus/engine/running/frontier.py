@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import final
 
 from paribus.engine.building.work import Outcome, Task
@@ -93,28 +93,6 @@ class Frontier:
                     del self._lacking[task.key]
                     released.append(task)
         return released, ended[1:]
-
-    def drop(self, keys: Iterable[str]) -> tuple[list[Task], list[str]]:
-        """Close tasks that nobody asks for, and what goes on from them; return what that frees, and the keys.
-
-        What only reads their states is released.
-        """
-        released: list[Task] = []
-        dropped = [key for key in keys if key in self._open]
-        for key in dropped:  # grows
-            self._close(key)
-            for task in self._waiting.pop(key, ()):
-                lacking = self._lacking.get(task.key)
-                if lacking is None:
-                    continue
-                lacking.discard(key)
-                if task.parent == key:
-                    dropped.append(task.key)
-                    del self._lacking[task.key]
-                elif not lacking:
-                    del self._lacking[task.key]
-                    released.append(task)
-        return released, dropped
 
     def _close(self, key: str) -> None:
         self._open.pop(key, None)

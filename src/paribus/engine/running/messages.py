@@ -125,14 +125,6 @@ class Start:
 
 @final
 @dataclass(frozen=True, slots=True)
-class Stop:
-    """Let the backend kill an agent: all that it still had to do was dropped."""
-
-    agent: int
-
-
-@final
-@dataclass(frozen=True, slots=True)
 class Claim:
     """Claim tasks for an agent; the answer is `Claimed`.
 
@@ -169,7 +161,7 @@ class Settle:
     task: Task | None
 
 
-Command: TypeAlias = Start | Stop | Claim | Assign | Settle
+Command: TypeAlias = Start | Claim | Assign | Settle
 
 
 @final
@@ -194,11 +186,3 @@ class Claimed:
 @dataclass(frozen=True, slots=True)
 class Polled:
     """Time has passed: what other drivers were training may be claimed again."""
-
-
-@final
-@dataclass(frozen=True, slots=True)
-class Dropped:
-    """Nobody asks for these tasks any more, nor for what goes on from them."""
-
-    keys: frozenset[str]

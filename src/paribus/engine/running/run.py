@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -19,16 +20,19 @@ from paribus.engine.planning.known import Known
 from paribus.engine.planning.plan import Plan, Stop, make_plan
 from paribus.engine.running.board import Board
 from paribus.engine.running.claiming import Claimant
-from paribus.engine.running.driver import drive
+from paribus.engine.running.driver import Driver, driving
 from paribus.engine.running.executors import Executor
 from paribus.engine.running.pairs import Computed, Pair
 from paribus.engine.running.termination import terminated_in_order
+from paribus.engine.showing.notebook import Once
 from paribus.engine.showing.standing import Tell
 from paribus.engine.training.journal import Journal
 from paribus.engine.training.ledger import check_hits, read_families
 from paribus.errors import CorruptObjectError
 from paribus.loggers import Metric, Schedule
 from paribus.store import Record, Store
+
+_ONCE = Once()
 
 
 @final
@@ -202,6 +206,9 @@ class Summary:
 
     __repr__ = __str__
 
+    def _ipython_display_(self) -> None:
+        _ONCE.show(self)
+
     def _repr_html_(self) -> str:
         head, *lines = str(self).split("\n")
         return markup.titled(head, markup.bullets(line.strip() for line in lines))
@@ -210,21 +217,17 @@ class Summary:
 def execute(
     tasks: Sequence[Task],
     states: Mapping[str, str],
-    journal: Journal,
-    work: Work,
-    executor: Executor,
+    driver: Driver,
     tell: Tell,
     settled: Sequence[Callable[[Outcome], None]],
     fuse: Fuse = False,
 ) -> list[Outcome]:
-    """Let an executor walk tasks; commit each outcome as it comes.
+    """Let agents walk tasks; commit each outcome as it comes.
 
     Args:
         tasks: What to train, parents before children.
         states: Digests of the stored states by key.
-        journal: Writes what comes back.
-        work: What all learners share.
-        executor: Where to train.
+        driver: Has the agents.
         tell: Called now and then with the key of a task, the step reached and the loss there.
         settled: Called, one after the other, with each outcome after it was committed.
         fuse: How many learners may be trained as one.
@@ -237,10 +240,21 @@ def execute(
             tell_of(outcome)
 
     steps = sum(task.stop - task.start for task in tasks)
-    fuse = False if work.train is not None else worth(fuse, steps)
-    with terminated_in_order(), Claimant(journal.store) as claimant:
-        drive(tasks, Board(states, journal, claimant, told), work, executor, tell, fuse)
+    fuse = False if driver.work.train is not None else worth(fuse, steps)
+    with Claimant(driver.journal.store) as claimant:
+        driver.drive(tasks, Board(states, driver.journal, claimant, told), tell, fuse)
     return outcomes
+
+
+@contextmanager
+def driven(executor: Executor, work: Work, journal: Journal) -> Iterator[Driver]:
+    """Have the agents of an executor for a run; where the system ends it, they end in good order.
+
+    Raises:
+        ExecutionError: The executor cannot start.
+    """
+    with terminated_in_order(), driving(executor, work, journal) as driver:
+        yield driver
 
 
 @final

@@ -15,7 +15,6 @@ from paribus.engine.running.messages import (
     Claim,
     Claimed,
     Command,
-    Dropped,
     Ended,
     Event,
     Lease,
@@ -25,7 +24,6 @@ from paribus.engine.running.messages import (
     Ready,
     Settle,
     Start,
-    Stop,
 )
 from paribus.errors import ExecutionError
 
@@ -65,30 +63,21 @@ class Scheduler:
     leases shrink, so that no agent has work left while others have none.
 
     Args:
-        tasks: What to train, parents before children, with distinct keys.
         workers: How many agents to keep.
         orders: How many orders an agent may have at a time.
-        fuse: How many learners may be trained as one. Where any may, a lease is an agent's share of all that
-            is free, with what goes on from it: who is to be one group must be at one place.
     """
 
-    def __init__(self, tasks: Sequence[Task], workers: int, orders: int = 1, fuse: Fuse = False) -> None:
-        self._frontier = Frontier(tasks)
+    def __init__(self, workers: int, orders: int = 1) -> None:
+        self._workers = workers
         self._orders = orders
-        self._fuse: Fuse = fuse
         self._agents: dict[int, _Agent] = {}
-        self._idle: dict[int, None] = {}
-        # Every free task is in the common queue; what is there and not free was taken from elsewhere.
-        self._common = deque(self._frontier.first)
-        self._free = {task.key for task in self._common}
         self._elsewhere: dict[str, Task] = {}
         self._losses: dict[str, int] = {}
         self._stillborn = 0
         self._started = self._leases = 0
         self._pace: float | None = None
         self._commands: list[Command] = []
-        for _ in range(min(workers, len(self._frontier))):
-            self._start()
+        self._take_on((), False)
 
     @property
     def over(self) -> bool:
@@ -100,11 +89,21 @@ class Scheduler:
         """Whether there are tasks that other drivers train."""
         return bool(self._elsewhere)
 
-    def begin(self) -> list[Command]:
-        """Return the first commands."""
+    def begin(self, tasks: Sequence[Task], fuse: Fuse = False) -> list[Command]:
+        """Take the tasks of a round, after all of the last are settled; return the first commands.
+
+        Args:
+            tasks: What to train, parents before children, with distinct keys.
+            fuse: How many learners may be trained as one. Where any may, a lease is an agent's share of all
+                that is free, with what goes on from it: who is to be one group must be at one place.
+        """
+        self._take_on(tasks, fuse)
+        for _ in range(min(self._workers, len(tasks)) - len(self._agents)):
+            self._start()
+        self._feed_idle()
         return self._issued()
 
-    def handle(self, event: Event | Claimed | Polled | Dropped) -> list[Command]:
+    def handle(self, event: Event | Claimed | Polled) -> list[Command]:
         """Take an event; return what is to be done now.
 
         Raises:
@@ -122,10 +121,7 @@ class Scheduler:
             case Polled():
                 self._release(self._elsewhere.values())
                 self._elsewhere.clear()
-            case Dropped(keys):
-                self._dropped(keys)
-        while self._idle and self._free:
-            self._feed(next(iter(self._idle)))
+        self._feed_idle()
         return self._issued()
 
     # --- events --------------------------------------------------------------------------------------------
@@ -186,23 +182,16 @@ class Scheduler:
             self._commands.append(Assign(event.agent, Lease(self._leases, orders, self._fuse)))
         self._feed(event.agent)
 
-    def _dropped(self, keys: frozenset[str]) -> None:
-        released, dropped = self._frontier.drop(keys)
-        gone = set(dropped)
-        self._free -= gone
-        for key in gone & self._elsewhere.keys():
-            del self._elsewhere[key]
-        for number, agent in list(self._agents.items()):
-            if agent.orders and gone.issuperset(agent.orders):
-                self._commands.append(Stop(number))
-                del self._agents[number]
-                if self._frontier:
-                    self._start()
-            for key in gone & agent.orders.keys():
-                del agent.orders[key]
-        self._release(released)
-
     # --- what follows from them ----------------------------------------------------------------------------
+
+    def _take_on(self, tasks: Sequence[Task], fuse: Fuse) -> None:
+        self._frontier, self._fuse = Frontier(tasks), fuse
+        # Every free task is in the common queue; what is there and not free was taken from elsewhere.
+        self._common = deque(self._frontier.first)
+        self._free = {task.key for task in self._common}
+        self._idle = dict.fromkeys(number for number, agent in self._agents.items() if agent.ready)
+        for agent in self._agents.values():
+            agent.near.clear()
 
     def _start(self) -> None:
         self._agents[self._started] = _Agent()
@@ -240,6 +229,10 @@ class Scheduler:
 
     def _seconds(self, task: Task) -> float:
         return _SECONDS_AHEAD if self._pace is None else self._pace * max(1, task.stop - task.start)
+
+    def _feed_idle(self) -> None:
+        while self._idle and self._free:
+            self._feed(next(iter(self._idle)))
 
     def _feed(self, number: int) -> None:
         """Claim what an agent is to have next, where it needs more."""

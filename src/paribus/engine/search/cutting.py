@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -35,21 +35,59 @@ class Cut:
 
 
 @final
+class Checks:
+    """The steps at which a pruner looks at learners.
+
+    Args:
+        pruner: The rule, with its metric.
+        metrics: What the logger records.
+    """
+
+    def __init__(self, pruner: Pruner, metrics: Sequence[Metric]) -> None:
+        name = str(pruner.metric)
+        self._pruner = pruner
+        self._schedules = [m.schedule for m in metrics if m.pair is None and recorded_by(m, name)]
+        self._found: dict[tuple[int, int, tuple[int, ...]], tuple[int, ...]] = {}
+
+    def of(self, configuration: Configuration) -> tuple[int, ...]:
+        """List the steps at which the pruner looks at a learner.
+
+        Raises:
+            ConfigurationError: There is none, or the metric is not recorded at one.
+        """
+        horizon = horizon_of(configuration)
+        memo = (horizon.total, horizon.per_epoch, horizon.interventions)
+        if memo not in self._found or horizon.epochs:
+            due = {step for schedule in self._schedules for step in schedule.steps(horizon)}
+            at = self._pruner.at
+            asked = due if at is None else set((at if isinstance(at, Schedule) else At(at)).steps(horizon))
+            found = tuple(sorted(step for step in asked if 0 < step < horizon.total))
+            unrecorded = [step for step in found if step not in due]
+            if unrecorded or not found:
+                where = f"at step {unrecorded[0]}" if unrecorded else "between the first step and the last"
+                raise ConfigurationError(
+                    f"{type(self._pruner).__name__}: {self._pruner.metric!r} is not recorded {where}, where "
+                    "the pruner looks at it; let its schedule be Every(…) | On('end')"
+                )
+            self._found[memo] = found
+        return self._found[memo]
+
+
+@final
 class Cutter:
     """Applies a pruner to trials, in their order.
 
     Args:
         pruner: The rule, with metric and direction.
-        metrics: What the logger records.
+        checks: When it looks at a learner.
         scores: Tells how learners did; its digests are those of the pruner's metric.
     """
 
-    def __init__(self, pruner: Pruner, metrics: Sequence[Metric], scores: Scores) -> None:
+    def __init__(self, pruner: Pruner, checks: Checks, scores: Scores) -> None:
         self._pruner = pruner
         self._name = str(pruner.metric)
-        self._schedules = [m.schedule for m in metrics if m.pair is None and recorded_by(m, self._name)]
+        self._checks = checks
         self._scores = scores
-        self._checks: dict[tuple[int, int, tuple[int, ...]], tuple[int, ...]] = {}
         self._costs: dict[int, Costs] = {}
         self._over = 0
         self._number = 0
@@ -83,7 +121,7 @@ class Cutter:
 
     def _over_steps(self, configurations: Sequence[Configuration]) -> tuple[Cut, Costs]:
         lost = {self._scores.of(each, ()).status for each in configurations} & {"diverged", "failed"}
-        checks = [self.checks(each) for each in configurations]
+        checks = [self._checks.of(each) for each in configurations]
         course: list[tuple[int, float]] = []
         costs: Costs = ()
         whole: tuple[Stop | None, ...] = (None,) * len(configurations)
@@ -126,29 +164,6 @@ class Cutter:
                 return Cut("pruned", _first(place + 1, count, pruned=True)), costs
         return Cut("over", (None,) * count), costs
 
-    def checks(self, configuration: Configuration) -> tuple[int, ...]:
-        """List the steps at which the pruner looks at a learner.
-
-        Raises:
-            ConfigurationError: There is none, or the metric is not recorded at one.
-        """
-        horizon = horizon_of(configuration)
-        memo = (horizon.total, horizon.per_epoch, horizon.interventions)
-        if memo not in self._checks or horizon.epochs:
-            due = {step for schedule in self._schedules for step in schedule.steps(horizon)}
-            at = self._pruner.at
-            asked = due if at is None else set((at if isinstance(at, Schedule) else At(at)).steps(horizon))
-            found = tuple(sorted(step for step in asked if 0 < step < horizon.total))
-            unrecorded = [step for step in found if step not in due]
-            if unrecorded or not found:
-                where = f"at step {unrecorded[0]}" if unrecorded else "between the first step and the last"
-                raise ConfigurationError(
-                    f"{type(self._pruner).__name__}: {self._name!r} is not recorded {where}, where the "
-                    "pruner looks at it; let its schedule be Every(…) | On('end')"
-                )
-            self._checks[memo] = found
-        return self._checks[memo]
-
 
 @final
 class PrunedCells:
@@ -175,9 +190,12 @@ class PrunedCells:
 
 
 def make_cutter(
-    pruner: object, metrics: Sequence[Metric], store: Store, configurations: Sequence[Configuration]
+    pruner: object,
+    metrics: Sequence[Metric],
+    configurations: Sequence[Configuration],
+    opened: Callable[[], Store],
 ) -> Cutter:
-    """Make what applies a pruner, and refuse one that cannot be.
+    """Make what applies a pruner, and refuse one that cannot be before the store is opened.
 
     Raises:
         ConfigurationError: It is none, its metric or its direction is missing or unknown, or a run has no
@@ -194,11 +212,11 @@ def make_cutter(
     if any(each.is_opaque for each in configurations):
         raise ConfigurationError(f"{name}: train= hides the steps of a run; leave one of the two out")
     digests = check_metrics([pruner.metric], metrics, configurations[0], name)
-    cutter = Cutter(pruner, metrics, Scores(store, digests))
+    checks = Checks(pruner, metrics)
     if pruner.over == "steps":
         for each in configurations:
-            cutter.checks(each)
-    return cutter
+            checks.of(each)
+    return Cutter(pruner, checks, Scores(opened(), digests))
 
 
 def united(stops: Iterable[tuple[str, Stop | None]]) -> Mapping[str, Stop]:

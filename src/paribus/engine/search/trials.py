@@ -70,6 +70,7 @@ class Trials:
         scores: Tells how learners did.
         store: Where suggestions are kept.
         cutter: Applies the search's pruner; ``None``: there is none.
+        suggestions: Of each study, where the sampler looks at no result.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class Trials:
         scores: Scores,
         store: Store,
         cutter: Cutter | None,
+        suggestions: Sequence[Sequence[Suggestion]],
     ) -> None:
         self.search = search
         self.studies = studies
@@ -93,7 +95,7 @@ class Trials:
             else []
         )
         self._askers: dict[int, Asker] = {}
-        self._planned = [] if search.is_adaptive else planned(studies, search)
+        self._planned = suggestions
 
     @property
     def count(self) -> int:
@@ -232,7 +234,7 @@ def read_search(
     is_open: bool,
     filler: Filler,
     metrics: Sequence[Metric],
-    store: Store,
+    opened: Callable[[], Store],
 ) -> tuple[Trials | None, list[Cell]]:
     """Read ``search=``; return the trials, and the cells that no search fills.
 
@@ -242,7 +244,7 @@ def read_search(
         is_open: Whether the grid has search dimensions.
         filler: Fills open cells.
         metrics: What the logger records.
-        store: Where results are.
+        opened: Opens the store, once; it is left alone where the search is refused.
 
     Raises:
         ConfigurationError: There are dimensions and no search, or a search and no dimension, or a metric is
@@ -260,15 +262,17 @@ def read_search(
             f"Experiment: search={search!r}; expected Search('test/loss', 'minimize', trials=16)"
         )
     studies, plain = read_studies(cells, search, filler)
-    scores = Scores(store, check_metrics(search.metrics, metrics, cells[0].configuration))
+    digests = check_metrics(search.metrics, metrics, cells[0].configuration)
+    suggestions = [] if search.is_adaptive else planned(studies, search)
     cutter = None
     if search.pruner is not None:
         given = search.pruner
         metric, direction = given.metric or search.metrics[0], given.direction or search.directions[0]
         pruner = replace(given, metric=metric, direction=direction)  # type: ignore[arg-type]  # it was checked
         learners = [cell.configuration for cell in cells]
-        cutter = make_cutter(pruner, metrics, store, learners)
-    return Trials(search, studies, filler, scores, store, cutter), plain
+        cutter = make_cutter(pruner, metrics, learners, opened)
+    scores = Scores(opened(), digests)
+    return Trials(search, studies, filler, scores, opened(), cutter, suggestions), plain
 
 
 def cells_of(plain: Iterable[Cell], trials: Iterable[Trial]) -> list[Cell]:

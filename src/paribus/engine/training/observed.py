@@ -147,9 +147,12 @@ class Observed:
     def _seeded(self, *place: int) -> Iterator[None]:
         """Seed what the model draws; what the metric draws does not depend on who evaluates first."""
         seed = derive_seed(self.configuration.seeds.forward, "evaluation", self.step, *place)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)
+        before = torch.default_generator.get_state()
+        torch.default_generator.manual_seed(seed)
+        try:
             yield
+        finally:
+            torch.default_generator.set_state(before)
 
     def _predicted(self, split: ObservedSplit) -> Predictions:
         outputs, targets, hidden = [], [], []

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any, final
 
 import torch
+from torch import nn
 
 from paribus.engine.building.data import Source
 from paribus.engine.building.work import Task, Work
 from paribus.engine.training.draws import seed_torch
 from paribus.engine.training.observed import Observed, ObservedSplit
-from paribus.engine.training.state import bits_of, named_tensors, same_bits
+from paribus.engine.training.state import bits_of, same_bits
 from paribus.errors import MetricError
 from paribus.identity import derive_seed
 from paribus.loggers import Metric
@@ -32,7 +33,7 @@ class Recorder:
         self,
         task: Task,
         work: Work,
-        model: torch.nn.Module,
+        model: nn.Module,
         optimizer: torch.optim.Optimizer,
         splits: Mapping[str, Source],
         *,
@@ -53,9 +54,10 @@ class Recorder:
         placed = {name: ObservedSplit(source) for name, source in splits.items()}
         self._observed = Observed(model, optimizer, work.objective, task.configuration, placed)
 
-    def is_due(self, step: int) -> bool:
-        """Tell whether anything is recorded at a step."""
-        return step in self._due
+    @property
+    def steps(self) -> Set[int]:
+        """The steps at which anything is recorded."""
+        return self._due.keys()
 
     def __call__(self, step: int) -> None:
         """Record what is due at a step.
@@ -66,14 +68,14 @@ class Recorder:
         due = self._due.get(step)
         if due is None:
             return
-        before = self._settings(), bits_of(self._tensors())
         self._observed.at(step)
+        watch = _Watch(self._observed.model, self._observed.optimizer)
         with torch.no_grad():
             for metric in due:
-                self._observed.model.eval()  # a metric that raised may have left it otherwise
+                watch.evaluate()
                 with self._attempt(metric, step):
                     append_row(self.rows, metric.name, step, self._values(metric))
-                if self._settings() != before[0] or not same_bits(bits_of(self._tensors()), before[1]):
+                if watch.sees_a_change():
                     raise MetricError(
                         f"{metric.name}: the metric changed the model or its optimizer; a metric only reads: "
                         "work on copy.deepcopy(learner.model), or put back what was there"
@@ -108,16 +110,46 @@ class Recorder:
             self._held.add(metric.name)
         return values
 
-    def _tensors(self) -> list[torch.Tensor]:
-        """What the next step starts from. Its content counts: versions of tensors do not see ``.data``."""
-        states = self._observed.optimizer.state.values()
-        kept = [entry for state in states for entry in state.values() if isinstance(entry, torch.Tensor)]
-        return [*named_tensors(self._observed.model).values(), *kept]
 
-    def _settings(self) -> object:
-        groups = self._observed.optimizer.param_groups
-        learns = [parameter.requires_grad for parameter in self._observed.model.parameters()]
-        return learns, [{n: v for n, v in group.items() if n != "params"} for group in groups]
+@final
+class _Watch:
+    """Sees whether a metric leaves what the next step starts from as it is."""
+
+    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._modules = list(model.modules())
+        self._training: list[bool] = []
+        self._settings, self._bits = self._seen()
+
+    def evaluate(self) -> None:
+        """Let the model evaluate, as it does already unless a metric left it otherwise."""
+        if not self._training or self._training != [module.training for module in self._modules]:
+            self._model.eval()
+            self._training = [module.training for module in self._modules]
+
+    def sees_a_change(self) -> bool:
+        """Tell whether anything is not what it was at first."""
+        settings, bits = self._seen()
+        return (
+            settings != self._settings
+            or len(bits) != len(self._bits)
+            or not all(map(same_bits, bits, self._bits))
+        )
+
+    def _seen(self) -> tuple[object, list[torch.Tensor]]:
+        """Return settings, and the content of tensors: their versions do not see ``.data``."""
+        # Torch's own walks over a model take longer than a small one's step.
+        parts = [part for module in self._modules for part in module._modules.values()]
+        trained = _tensors(module._parameters for module in self._modules)
+        buffers = _tensors(module._buffers for module in self._modules)
+        groups = [{n: v for n, v in group.items() if n != "params"} for group in self._optimizer.param_groups]
+        settings = [id(each) for each in (*parts, *trained)], [p.requires_grad for p in trained], groups
+        return settings, bits_of([*trained, *buffers, *_tensors(self._optimizer.state.values())])
+
+
+def _tensors(entries: Iterable[Mapping[Any, Any]]) -> list[torch.Tensor]:
+    return [value for each in entries for value in each.values() if isinstance(value, torch.Tensor)]
 
 
 def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str, object]) -> None:

@@ -158,6 +158,11 @@ class Run:
         """Yield the batch of each step to come."""
         return self.splits["train"].training(self.configuration.course, self.step, self.task.stop)
 
+    @property
+    def tells(self) -> bool:
+        """Whether how far it is was not told for a while."""
+        return time.perf_counter() - self._reported > _REPORT_SECONDS
+
     def begin(self) -> None:
         """Record what is due at the start, once."""
         if not self._begun:
@@ -168,10 +173,9 @@ class Run:
         """Record what is due after a step, and now and then tell of it and save it."""
         self.step = step
         self.record(step)
-        now = time.perf_counter()
-        if now - self._reported > _REPORT_SECONDS:
+        if self.tells:
             progress(step, self.loss)
-            self._reported = now
+            self._reported = time.perf_counter()
             if saver is not None and saver.due and step < self.task.stop:
                 self._save(saver)
 

@@ -38,6 +38,10 @@ _METHODS = {
         "Leave-one-out: the pairs of the effects, restricted to learners that differ from the complete "
         "condition in one intervention alone; the most harmful change stands first."
     ),
+    "pairs_removed": (
+        "Two parts changed at once: the joint difference less the two single ones, within blocks of equal "
+        "seeds; p values are those of the paired t test, adjusted over the table (Holm)."
+    ),
     "anova": (
         "Analysis of variance: on a full grid the exact functional decomposition, each effect tested against "
         "its interaction with the blocks; else sums of squares of type II, which the notes say."

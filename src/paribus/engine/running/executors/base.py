@@ -51,10 +51,6 @@ class Backend(ABC):
         """Send a lease to an agent, which may still be training another, and trains them in their order."""
 
     @abstractmethod
-    def stop(self, agent: int) -> None:
-        """Kill an agent; no more events of it come."""
-
-    @abstractmethod
     def receive(self, seconds: float) -> Sequence[Event]:
         """Wait for events, at most so long; those of one agent are in the order in which they happened.
 

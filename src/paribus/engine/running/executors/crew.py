@@ -24,6 +24,7 @@ import cloudpickle
 
 from paribus.engine.running.executors.base import Backend
 from paribus.engine.running.executors.serving import GONE, Address, Closing, Failed, Noted, Opening
+from paribus.engine.running.executors.sources import are_current, sources
 from paribus.engine.running.messages import Event, Lease, Lost, Reached, Saved, Tell
 from paribus.engine.training.journal import Journal
 
@@ -122,18 +123,6 @@ class Hand:
         self.connection.close()
 
 
-def _sources() -> dict[str, int]:
-    """Return when the files of the user's modules were changed; a warm process has them as they were."""
-    libraries = (sys.prefix, sys.base_prefix)
-    changed = {}
-    for module in list(sys.modules.values()):
-        path = getattr(module, "__file__", None)
-        if isinstance(path, str) and not path.startswith(libraries):
-            with suppress(OSError):
-                changed[path] = os.stat(path).st_mtime_ns
-    return changed
-
-
 def _leave() -> None:
     for each in list(_open):
         each.close()
@@ -179,7 +168,7 @@ class Crew(Backend):
         self._expected: dict[int, int] = {}
         self._hands: dict[int, Hand] = {}
         self._events: list[Event] = []
-        self._sources = _sources()
+        self._sources = sources()
 
     @property
     def workers(self) -> int:
@@ -190,7 +179,7 @@ class Crew(Backend):
         """Take a process that waits, or launch one."""
         while self._idle:
             hand = self._idle.pop()
-            if self._is_current(hand) and self._open(agent, hand):
+            if are_current(hand.sources, self._sources) and self._open(agent, hand):
                 return
             hand.kill()
         number = secrets.randbits(62)  # a process of an earlier run may knock late
@@ -203,11 +192,9 @@ class Crew(Backend):
             with suppress(*GONE):
                 self._hands[agent].connection.send(cloudpickle.dumps(lease))
 
-    def stop(self, agent: int) -> None:
-        """Kill the process of an agent."""
-        self._expected = {number: each for number, each in self._expected.items() if each != agent}
-        if agent in self._hands:
-            self._hands.pop(agent).kill()
+    def process(self, agent: int) -> int:
+        """Return the number of the process that is an agent."""
+        return self._hands[agent].process
 
     def receive(self, seconds: float) -> Sequence[Event]:
         """Wait for agents to knock, to speak, or to end."""
@@ -250,11 +237,6 @@ class Crew(Backend):
         else:
             self._idle.append(hand)
 
-    def _is_current(self, hand: Hand) -> bool:
-        """Tell whether the code that a process may have imported is that of today."""
-        now = self._sources
-        return all(now.get(path, changed) == changed for path, changed in hand.sources.items())
-
     def _open(self, agent: int, hand: Hand) -> bool:
         """Tell a process which run it is to work for; tell whether it is there."""
         surroundings = os.getcwd(), tuple(sys.path), dict(os.environ)
@@ -274,15 +256,16 @@ class Crew(Backend):
                 match hand.connection.recv():
                     case Closing():
                         hand.past -= 1
+                    case Saved() as message:
+                        if not hand.past:
+                            self._tell(message)
+                        hand.connection.send(Noted())
                     case _ if hand.past:
                         pass
                     case Failed(error):
                         raise error
                     case Reached() as message:
                         self._tell(message)
-                    case Saved() as message:
-                        self._tell(message)
-                        hand.connection.send(Noted())
                     case event:
                         self._events.append(event)
         except GONE:

@@ -22,6 +22,7 @@ from paribus.engine.running.executors.base import Backend, Executor
 from paribus.engine.running.executors.crew import Crew, Door, Hand, Launcher
 from paribus.engine.running.executors.serving import Address, knock, serve
 from paribus.engine.running.executors.shipping import ship
+from paribus.engine.running.executors.sources import are_current, sources
 from paribus.engine.running.messages import Tell
 from paribus.engine.training.journal import Journal
 from paribus.errors import ConfigurationError
@@ -63,8 +64,22 @@ class Joblib(Executor):
                 hand.release()
 
 
-# Not loky's reusable pool: `joblib.Parallel` takes that for its own, and fails on one that it did not make.
-_pools: dict[tuple[int, int], Any] = {}
+@final
+@dataclass
+class _Pool:
+    """Processes of loky.
+
+    Attributes:
+        processes: Not loky's reusable pool: `joblib.Parallel` takes that for its own, and fails on one that
+            it did not make.
+        sources: When the files of the user's modules were changed that they may have imported.
+    """
+
+    processes: Any
+    sources: dict[str, int]
+
+
+_pools: dict[tuple[int, int], _Pool] = {}
 
 
 @final
@@ -76,6 +91,11 @@ class _Loky(Launcher):
         self._address = address
         self._launched: dict[int, Future[None]] = {}
         self._again: set[int] = set()
+        self._sources = sources()
+        self._place = os.getpid(), workers
+        pool = _pools.get(self._place)
+        if pool is not None and not are_current(pool.sources, self._sources):
+            self.kill()
 
     def launch(self, number: int) -> None:
         try:
@@ -96,19 +116,21 @@ class _Loky(Launcher):
         return None if error is None else f"its process ended before it had started: {error}"
 
     def _submit(self, number: int) -> Future[None]:
-        place = os.getpid(), self._workers
-        if place not in _pools:
-            _pools[place] = ProcessPoolExecutor(
+        if self._place not in _pools:
+            processes = ProcessPoolExecutor(
                 self._workers, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),)
             )
-        task: Future[None] = _pools[place].submit(_agent, self._address, number)
+            _pools[self._place] = _Pool(processes, {})
+        pool = _pools[self._place]
+        pool.sources = self._sources
+        task: Future[None] = pool.processes.submit(_agent, self._address, number)
         return task
 
     def kill(self) -> None:
         """End all processes."""
-        pool = _pools.pop((os.getpid(), self._workers), None)
+        pool = _pools.pop(self._place, None)
         if pool is not None:
-            pool.shutdown(wait=True, kill_workers=True)
+            pool.processes.shutdown(wait=True, kill_workers=True)
 
 
 def _end_with(driver: int) -> None:

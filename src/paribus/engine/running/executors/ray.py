@@ -9,7 +9,7 @@ import secrets
 import socket
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -19,12 +19,16 @@ from paribus.engine.building.work import Work
 from paribus.engine.running.executors.base import Backend, Executor
 from paribus.engine.running.executors.ray_agents import ActorBackend, Parcel, Slot, Surroundings
 from paribus.engine.running.executors.shipping import pack
+from paribus.engine.running.executors.sources import are_current, sources
 from paribus.engine.running.messages import Tell
 from paribus.engine.training.journal import Journal
 from paribus.errors import ConfigurationError, ExecutionError
 
 _KNOCK_SECONDS = 5.0
 _PROBE_SECONDS = 120.0
+# The client's preface of HTTP/2 with empty settings: length, type, flags, stream.
+_SETTINGS = b"\x04"
+_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0" + _SETTINGS + b"\0" + b"\0\0\0\0"
 
 
 @final
@@ -165,27 +169,18 @@ class _Kept:
         self.driver, self.asked, self.cores = driver, asked, cores
         self.parcels: WeakKeyDictionary[Work, Parcel] = WeakKeyDictionary()
         self._resting: tuple[str, list[Any]] = "", []
-        self._files: dict[str, float] = {}
+        self._files: dict[str, int] = {}
 
     def resting(self, executor: Ray) -> list[Any]:
         """Return the actors at rest that are as an executor asks for; none with old code in memory."""
-        files, asked = _own_files(), str(executor._need)
-        old = any(files.get(name, changed) != changed for name, changed in self._files.items())
-        if old or asked != self._resting[0]:
+        files, asked = sources(), str(executor._need)
+        if asked != self._resting[0] or not are_current(self._files, files):
             self._resting = asked, []  # an actor ends when nobody can call it any more
         self._files = files
         return self._resting[1]
 
 
 _kept = _Kept()
-
-
-def _own_files() -> dict[str, float]:
-    """Return when the user's imported files were written last."""
-    libraries = (sys.prefix, sys.base_prefix, str(Path(__file__).parents[3]))
-    names = {str(getattr(module, "__file__", None)) for module in list(sys.modules.values())}
-    own = [name for name in names if name.endswith(".py") and not name.startswith(libraries)]
-    return {name: os.stat(name).st_mtime for name in own if os.path.exists(name)}
 
 
 def _imported() -> Any:
@@ -237,10 +232,10 @@ def _check_present(ray: Any, executor: Ray) -> None:
 
 
 def _knock(address: str) -> None:
-    """See whether anybody answers at an address: Ray itself would try for minutes.
+    """See whether a Ray may be at an address: Ray itself would try for minutes, or for ever.
 
     Raises:
-        ExecutionError: Nobody does.
+        ExecutionError: Nobody answers, or somebody who does not speak as Ray does.
     """
     if "://" in address:
         raise ExecutionError(
@@ -252,9 +247,26 @@ def _knock(address: str) -> None:
         raise ExecutionError(f"Ray: address={address!r}; expected 'host:port', or 'auto'")
     try:
         if address != "auto":
-            socket.create_connection((host.strip("[]"), int(port)), _KNOCK_SECONDS).close()
+            _greet(host.strip("[]"), int(port))
     except OSError as error:
         raise ExecutionError(f"Ray: no cluster can be reached at address={address!r} ({error})") from error
+
+
+def _greet(host: str, port: int) -> None:
+    """Begin HTTP/2 (RFC 9113, 3.4), which Ray's head speaks, and wait for the other side's settings.
+
+    Raises:
+        OSError: They do not come.
+    """
+    with socket.create_connection((host, port), _KNOCK_SECONDS) as knocked:
+        if os.environ.get("RAY_USE_TLS", "0") != "0":
+            return
+        knocked.sendall(_PREFACE)
+        with knocked.makefile("rb") as answer, suppress(TimeoutError):
+            header = answer.read(9)
+            if header[3:4] == _SETTINGS:
+                return
+    raise OSError("who answers there is no Ray")
 
 
 def _connect(ray: Any, address: str, options: Mapping[str, Any]) -> None:

@@ -186,11 +186,6 @@ class ActorBackend(Backend):
             seat = self._seats[agent]
             seat.streams.append(seat.actor.train.remote(lease))
 
-    def stop(self, agent: int) -> None:
-        """Kill an agent."""
-        if agent in self._seats:
-            self._ray.kill(self._seats.pop(agent).actor)
-
     def receive(self, seconds: float) -> Sequence[Event]:
         """Wait for whichever agent tells something first, and take what all have told."""
         heads = {seat.streams[0]: agent for agent, seat in self._seats.items() if seat.streams}

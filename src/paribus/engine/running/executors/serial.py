@@ -53,11 +53,6 @@ class _InProcess(Backend):
         """Keep a lease for `receive`."""
         self._leases.append(lease)
 
-    def stop(self, agent: int) -> None:
-        """Forget what it has not begun."""
-        self._leases.clear()
-        self._going = iter(())
-
     def receive(self, seconds: float) -> Sequence[Event]:
         """Train a lease; where there is none, let time pass."""
         if not self._events and next(self._going, _OVER) is _OVER:

@@ -100,15 +100,15 @@ def knock(address: Address, number: int) -> Connection:
 def serve(connection: Connection) -> None:
     """Train what comes, until the driver says that it is enough; end at once when it is gone."""
     inbox: queue.SimpleQueue[Any] = queue.SimpleQueue()
-    heard = threading.Event()
-    listening = connection, inbox, heard
+    noted = threading.Semaphore(0)
+    listening = connection, inbox, noted
     threading.Thread(target=_listen, args=listening, name="paribus-agent", daemon=True).start()
     train: Callable[[Lease], object] | None = None
     with _uninterrupted():
         while (message := inbox.get()) is not None:
             try:
                 if isinstance(message, Opening):
-                    train = _opened(message, partial(_send, connection, heard))
+                    train = _opened(message, partial(_send, connection, noted))
                 elif isinstance(message, Closing):
                     train = None
                     connection.send(message)
@@ -119,23 +119,24 @@ def serve(connection: Connection) -> None:
                 connection.send(Failed(_sendable(error)))
 
 
-def _send(connection: Connection, heard: threading.Event, message: object) -> None:
+def _send(connection: Connection, noted: threading.Semaphore, message: object) -> None:
     """Tell the driver; with saved progress, wait for its word: no agent runs far ahead of its rows."""
-    heard.clear()
     connection.send(message)
     if isinstance(message, Saved):
-        heard.wait()
+        noted.acquire()
 
 
-def _listen(connection: Connection, inbox: queue.SimpleQueue[Any], heard: threading.Event) -> None:
+def _listen(connection: Connection, inbox: queue.SimpleQueue[Any], noted: threading.Semaphore) -> None:
     """Pass messages on; where the driver is gone, nobody would commit what is being trained."""
     try:
         while (message := connection.recv()) is not None:
-            heard.set()
-            if not isinstance(message, Noted):
+            if isinstance(message, Noted):
+                noted.release()
+            else:
                 inbox.put(message)
     except GONE:
         os._exit(1)
+    noted.release()  # nobody waits for its progress any more
     inbox.put(None)
 
 
