@@ -180,7 +180,7 @@ def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> Non
     Agent.train = life.of(Agent.train)  # type: ignore[method-assign]
     run(tree(store), "joblib", workers=WORKERS, save_every=0.0)
     for pool in joblib._pools.values():
-        pool.shutdown()  # a fork would wait for them at its end
+        pool.processes.shutdown()  # a fork would wait for them at its end
 
 
 def forked_driver(target: Callable[..., None], *arguments: Any) -> BaseProcess:
