@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import repeat
 from typing import TYPE_CHECKING, Any, TypeAlias, final
 
 import xxhash
@@ -37,6 +36,7 @@ NO_COLUMNS = pack({})
 # Without the search for blanks around it, which costs as much as a small document.
 parse = json.JSONDecoder().raw_decode
 UNREAD = ("manifest", "body", "references", "environment")
+_FIRST_UNREAD = COLUMNS.index("manifest")
 
 _MEND = "give None, booleans, numbers, strings, lists and dicts of them"
 _DIGEST = re.compile(r"[0-9a-f]{32}")
@@ -123,24 +123,20 @@ def encode(record: Record) -> tuple[object, ...]:
 
 def decode(rows: Sequence[Row]) -> list[Record | None]:
     """Read rows, which are best given many at once; None in place of each that was altered on disk."""
-    columns = list(map(_verified, rows))
-    sound = [row for row, found in zip(rows, columns, strict=True) if found is not None]
-    if not sound:
-        return [None for _ in rows]
-    keys, kinds, families, statuses, *parts, _, created, _, _ = zip(*sound, strict=True)
-    written = map(partial, repeat(_Parts(parts).read), range(len(sound)))
-    whole = (found for found in columns if found is not None)
-    records = map(unread, keys, kinds, statuses, families, created, whole, written)
-    return [None if found is None else next(records) for found in columns]
+    parts = _Parts(rows)
+    return [_verified(row, partial(parts.read, place)) for place, row in enumerate(rows)]
 
 
-def _verified(row: Row) -> Columns | None:
-    """Read what metrics recorded; None where the row is not what was written."""
+def _verified(row: Row, written: Callable[[str], Any]) -> Record | None:
     *texts, created, numbers, found = row
     try:
-        return read_columns(texts[-1], numbers) if found == checksum(texts, created, numbers) else None
+        if found != checksum(texts, created, numbers):
+            return None
+        columns = read_columns(texts[-1], numbers)
     except (TypeError, ValueError):
         return None
+    key, kind, family, status, *_ = texts
+    return unread(key, kind, status, family, created, columns, written)
 
 
 def unread(
@@ -184,27 +180,28 @@ def is_whole(record: Record) -> bool:
 class _Parts:
     """The parts of some rows that few readers look at, by `UNREAD`: parsed for all rows at the first look."""
 
-    def __init__(self, texts: Sequence[Sequence[str]]) -> None:
-        self._texts = dict(zip(UNREAD, texts, strict=True))
+    def __init__(self, rows: Sequence[Row]) -> None:
+        self._rows = rows
         self._parsed: dict[str, list[Any] | None] = {}
 
     def read(self, place: int, name: str) -> Any:
         """Read one part of a row."""
-        texts = self._texts[name]
+        column = _FIRST_UNREAD + UNREAD.index(name)
+        text = self._rows[place][column]
         match name:
             case "manifest":
-                return texts[place]
+                return text
             case "environment":
-                return _shared(texts[place])
+                return _shared(text)
         if name not in self._parsed:
-            self._parsed[name] = _parse_all(texts)
+            self._parsed[name] = _parse_all([row[column] for row in self._rows])
         parsed = self._parsed[name]
-        return parse(texts[place])[0] if parsed is None else parsed[place]
+        return parse(text)[0] if parsed is None else parsed[place]
 
 
 def _parse_all(texts: Sequence[str]) -> list[Any] | None:
     """Parse JSON texts at once, at half the cost; None where one of them is no JSON."""
-    with suppress(ValueError, RecursionError):
+    with suppress(TypeError, ValueError, RecursionError):
         found: list[Any] = json.loads(f"[{','.join(texts)}]")
         return found if len(found) == len(texts) else None
     return None
