@@ -83,8 +83,7 @@ class Tells(Logger):
         return float(os.getpid())
 
 
-# Loky ends a worker that has grown by 300 MB, as the first import of torch may do.
-@pytest.mark.parametrize("executor", [each for each in PROCESSES if each != "joblib"])
+@pytest.mark.parametrize("executor", PROCESSES)
 def test_agents_stay_warm_and_are_not_this_process(executor: str, folder: Path) -> None:
     found = []
     for number in range(2):
