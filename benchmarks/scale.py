@@ -215,16 +215,17 @@ def _killed() -> Figure:
 
         exp = learners(1, Path(folder, "store"))
         journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
-        with Ray(workers=1).connect(exp.work, journal, lambda _: None) as backend:
+        with Ray(workers=_WORKERS).connect(exp.work, journal, lambda _: None) as backend:
             assert isinstance(backend, ActorBackend)
-            backend.start(0)
-            _until(backend, Ready)
+            for agent in range(_WORKERS):  # so that none is left at rest to take the place of another
+                backend.start(agent)
+                _until(backend, Ready)
             process = ray.get(backend.actor(0).__ray_call__.remote(lambda _: os.getpid()))
             backend.assign(0, Lease(0, (Order(exp.plan().tasks()[0], None),)))
             began = time.perf_counter()
             os.kill(process, signal.SIGKILL)
             _until(backend, Lost)
-            backend.start(1)
+            backend.start(_WORKERS)
             _until(backend, Ready)
             return Figure("a killed agent, until another is ready", time.perf_counter() - began, "s", 2.0)
 
