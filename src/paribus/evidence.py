@@ -251,9 +251,10 @@ class Evidence:
         shared = _chosen(options, ("allow_adaptive", "best_by"))
         whole = {name: value for name, value in options.items() if name not in ("factor", "against")}
         ablated: dict[str, _Attempt] = {}
-        if self._changes_at_once({0, 1}):
+        lacking, all_of_them = self._lacking
+        if {0, 1} <= lacking:
             ablated["leave_one_out"] = analysis.leave_one_out, whole, effects
-        if self._changes_at_once({0, 1, 2}) or self._changes_at_once({0, -1, -2}):
+        if {0, 1, 2} <= lacking or {all_of_them - 2, all_of_them - 1, all_of_them} <= lacking:
             ablated["pairs_removed"] = analysis.pairs_removed, _chosen(options, _PAIR_OPTIONS), None
         return {
             "compare": (analysis.compare, options, effects),
@@ -266,15 +267,14 @@ class Evidence:
         for name in self.read_pairs()["name"].unique(maintain_order=True):
             yield self.plot(name, "pairs", labels=labels, width="page")
 
-    def _changes_at_once(self, counts: set[int]) -> bool:
-        """Whether there are cells that lack so many interventions; one below zero: that have so many."""
+    @property
+    def _lacking(self) -> tuple[set[int], int]:
+        """The counts of interventions that cells lack, and of how many; no count where there is but one."""
         treated = [factor.treatments for factor in self.factors if factor.treatments]
         if len(treated) < 2:
-            return False
+            return set(), len(treated)
         absent = [pl.all_horizontal(pl.col(columns).is_null()) for columns in treated]
-        lacking = set(self.results.select(pl.sum_horizontal(absent)).to_series())
-        from_none = min(counts) < 0
-        return {len(treated) + count if from_none else count for count in counts} <= lacking
+        return set(self.results.select(pl.sum_horizontal(absent)).to_series()), len(treated)
 
     @property
     def _recorded(self) -> list[str]:

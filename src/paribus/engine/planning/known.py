@@ -70,7 +70,7 @@ class Known:
         """List the steps at which a state of a family is recorded."""
         return [_body(record)["stop"] for record in self._families.get(family.hex(), ())]
 
-    @property
+    @cached_property
     def states(self) -> dict[str, str]:
         """The digest of each stored state by its key."""
         records = self.records.items()
