@@ -421,10 +421,21 @@ def test_what_cannot_be_trained_is_refused_before_training(case: str, folder: Pa
     assert not exp.plan().states
 
 
-def test_a_store_at_an_address_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("s3x://bucket/runs", "s3x://bucket/runs could not be used: Protocol not known: s3x; see whether"),
+        (Path("sftp://host/runs"), 'sftp://host/runs could not be used: .*"paramiko"'),
+        ("file:///proc/runs", "file:///proc/runs"),
+    ],
+)
+def test_an_address_where_no_object_can_be_put_is_refused(
+    address: str | Path, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(StoreError, match="'s3://bucket/runs' is an address; expected a folder"):
-        experiment("s3://bucket/runs")
+    with pytest.raises(StoreError, match=told) as caught:
+        experiment(address)
+    assert is_one_sentence(str(caught.value))
     assert not [*tmp_path.iterdir()]
 
 

@@ -241,7 +241,7 @@ def test_a_full_disk_in_a_compaction_costs_nothing(compacted: Store, monkeypatch
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("paribus.store.objects.write_whole", full)
+        patched.setattr("paribus.store.folder.write_whole", full)
         with pytest.raises(StoreError, match="No space left on device; free space"):
             compact(compacted)
     assert compacted.relatives(FAMILIES) == before

@@ -331,7 +331,7 @@ def test_gc_takes_nothing_that_a_run_under_way_starts_from(
     run(trunk)
     trunk.store.ledger.write("UPDATE records SET used = 0")
     for file in trunk.store.objects.files():
-        os.utime(file.path, (0, 0))
+        os.utime(trunk.store.path / "objects" / file.name, (0, 0))
     swept = []
     after_first_commit(
         monkeypatch, lambda: swept.append(gc(trunk.store, Retention(unused_for=86400, grace=60)))

@@ -162,10 +162,7 @@ def _common(key: str, name: str) -> int:
 
 def _state_bytes(store: Store, record: Record) -> int | None:
     digest = record.references.get("state")
-    try:
-        return None if digest is None else store.path_of(digest).stat().st_size
-    except FileNotFoundError:
-        return None
+    return None if digest is None else store.sizes([digest]).get(digest)
 
 
 def _listed(entries: list[Entry]) -> str:

@@ -10,6 +10,7 @@ import typer
 from paribus.errors import StoreError
 from paribus.store import Store
 from paribus.store.layout import FORMAT
+from paribus.store.remote import address_of, folder_of
 
 StoreOption = Annotated[
     Path,
@@ -27,6 +28,8 @@ def existing(folder: Path) -> Store:
     Raises:
         StoreError: There is none, or it cannot be opened.
     """
-    if not (folder.expanduser() / FORMAT).exists():
-        raise StoreError(f"{folder} holds no store; name a store's folder with --store or $PARIBUS_STORE")
-    return Store.open(folder)
+    address = address_of(folder)
+    place = folder.expanduser() if address is None else folder_of(address)
+    if not (place / FORMAT).exists():
+        raise StoreError(f"{place} holds no store; name a store's folder with --store or $PARIBUS_STORE")
+    return Store.open(place)

@@ -30,6 +30,11 @@ def batch_size(document: Any) -> int:
     return int(_value(document, "training")["batch_size"])
 
 
+def is_exact(document: Any) -> bool:
+    """Tell whether the learner has the bits that it has alone."""
+    return "tier" not in document["components"]
+
+
 def timeline(document: Any) -> str:
     """Tell the timed interventions, in the order in which they are applied."""
     return "; ".join(_event(event["value"]) for event in document["timeline"])
@@ -45,7 +50,7 @@ def configuration(document: Any) -> dict[str, str]:
         "optimizer": optimizer(document, full=True),
         "seeds": seeds(document),
         "training": _settings(_value(document, "training")),
-        "numerics": _settings(_value(document, "numerics")),
+        "numerics": _settings(_value(document, "numerics")) + ("" if is_exact(document) else ", exact=False"),
         "timeline": timeline(document) or "no timed interventions",
     }
 

@@ -13,6 +13,8 @@ from paribus.store.objects import StoredFile
 from paribus.store.record import Record
 from paribus.store.store import Store
 
+# Files that are looked at under one lock: at an address each takes a while, and writers wait.
+_SWEPT = 1000
 Past = Callable[[Record], Iterable[str]]
 
 _BUNDLED = "SELECT key, digest FROM records JOIN bundles ON bundles.id = bundle"
@@ -164,8 +166,10 @@ def gc(
         connection.execute(_FORGET_BUNDLES)
     # A power cut must not bring a row back whose objects are gone.
     store.ledger.sync()
-    with store.ledger.transaction():
-        swept = [f for f in _unmarked(store, files) if store.objects.remove(f, before)]
+    swept: list[StoredFile] = []
+    for start in range(0, len(files), _SWEPT):
+        with store.ledger.transaction():
+            swept += store.objects.remove(_unmarked(store, files[start : start + _SWEPT]), before)
     return _report(gone, swept, sizes)
 
 
@@ -177,14 +181,9 @@ def sweep(store: Store, digests: Iterable[str]) -> int:
     Raises:
         StoreError: The store cannot be written.
     """
-    freed = 0
     with store.ledger.transaction():
-        for digest in set(digests) - _marked(store):
-            path = store.objects.path_of(digest)
-            if path.exists():
-                file = StoredFile(path, path.stat().st_size, 0.0)
-                freed += file.size if store.objects.remove(file, math.inf) else 0
-    return freed
+        found = store.objects.find(set(digests) - _marked(store))
+        return sum(file.size for file in store.objects.remove(found, math.inf))
 
 
 def _expired(

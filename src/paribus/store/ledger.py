@@ -125,6 +125,9 @@ class Ledger:
             if process == os.getpid():
                 self._connections.pop((process, thread)).close()
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _closed, (self.path, self.writable, self._shared)
+
     def __del__(self) -> None:
         # Python 3.13 warns of a connection that is collected open.
         self.close()
@@ -164,6 +167,10 @@ class Ledger:
         name = getattr(error, "sqlite_errorname", "")
         mend = next((mend for code, mend in _MENDS.items() if name.startswith(code)), "run `paribus verify`")
         return StoreError(f"Store: {self.path} could not be {done}: {error}; {mend}")
+
+
+def _closed(path: Path, writable: bool, shared: bool) -> Ledger:
+    return Ledger(path, writable=writable, shared=shared)
 
 
 def _decode(text: bytes) -> str:

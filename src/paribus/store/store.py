@@ -13,11 +13,12 @@ from typing import Any, final
 from paribus.errors import StoreError
 from paribus.store.bundles import unbundle
 from paribus.store.claims import Claims
-from paribus.store.layout import OBJECTS, open_ledger
+from paribus.store.layout import objects_of, open_ledger
 from paribus.store.ledger import Ledger
-from paribus.store.objects import Buffer, Objects
+from paribus.store.objects import Buffer, Objects, name_of
 from paribus.store.pins import Pins
 from paribus.store.record import COLUMNS, Record, decode, encode, is_whole, without_numbers
+from paribus.store.remote import address_of, folder_of
 
 _SELECT = f"SELECT {', '.join(COLUMNS)} FROM records"
 _SELECT_KEYS = f"{_SELECT} WHERE key IN"
@@ -37,14 +38,15 @@ _INSERT = f"REPLACE INTO records ({', '.join(COLUMNS)}, used) VALUES ({', '.join
 class Store:
     """Records by key and objects by content, shared by threads and processes.
 
-    A pickled store is its path: a worker opens it anew.
+    A pickled store says where things are. On a machine that has not its folder, objects can be put and read,
+    where they lie at an address that is the same there.
 
     Attributes:
-        path: The absolute path of its folder.
+        path: The absolute path of its folder, where the ledger is.
         claims: Who computes which key now.
         pins: Keys that gc never takes.
         ledger: The database below; for this room only.
-        objects: The folder of objects below; for this room only.
+        objects: The objects below; for this room only.
 
     >>> import tempfile
     >>> store = Store.open(tempfile.mkdtemp())
@@ -56,31 +58,39 @@ class Store:
     b'weights'
     """
 
-    def __init__(self, path: Path, ledger: Ledger) -> None:
+    def __init__(self, path: Path, ledger: Ledger, objects: Objects) -> None:
         self.path = path
         self.ledger = ledger
-        self.objects = Objects(path / OBJECTS)
+        self.objects = objects
         self.claims = Claims(ledger)
         self.pins = Pins(ledger)
+        self._required = False
 
     @classmethod
-    def open(cls, path: Path | str) -> Store:
+    def open(cls, path: Path | str, objects: Path | str | None = None) -> Store:
         """Open the store at a folder, and make it when absent.
 
+        Args:
+            path: Its folder. An address, such as ``"s3://bucket/runs"``, is one of the objects; the ledger is
+                then in a folder here that is named after it: ``.paribus-s3-bucket-runs``.
+            objects: Where a new store puts its objects: an address that fsspec knows, or a folder; by default
+                in its own folder. The store keeps it in mind.
+
         Raises:
-            StoreError: The path is an address, a file or another program's folder, cannot be made, or is
-                newer.
+            StoreError: The path is a file or another program's folder, cannot be made, or is newer; the
+                objects are elsewhere, or cannot be put there.
         """
-        if "://" in str(path):
-            raise StoreError(
-                f"Store: {str(path)!r} is an address; expected a folder, since the ledger is a database in a "
-                "file: mount it, or copy what `export` writes"
-            )
+        address = address_of(path)
+        if address is not None:
+            path, objects = folder_of(address), objects or address
         place = Path(path).expanduser().resolve()
-        return cls(place, open_ledger(place))
+        if objects is not None:
+            objects = address_of(objects) or Path(objects).expanduser().resolve().as_uri()
+        ledger = open_ledger(place, objects=objects)
+        return cls(place, ledger, objects_of(place))
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Store.open, (str(self.path),)
+        return Store, (self.path, self.ledger, self.objects)
 
     def __repr__(self) -> str:
         return f"Store({str(self.path)!r})"
@@ -91,8 +101,11 @@ class Store:
         return self.ledger.writable
 
     def require_writable(self) -> None:
-        """Raise StoreError, before any training, when the store is read-only."""
+        """Raise StoreError, before any training, when the store is read-only, or its objects out of reach."""
         self.ledger.require_writable()
+        if not self._required:
+            self.objects.place.require()
+            self._required = True
 
     def records(self, keys: Iterable[str]) -> dict[str, Record]:
         """Read the records of those keys that are there; an altered row counts as absent, with a warning."""
@@ -189,8 +202,9 @@ class Store:
         }
         with self.ledger.transaction() as connection:
             # Inside the lock that gc holds too: no row ever refers to an object that gc has taken.
+            there = self.sizes(referred)
             for digest, (key, name) in referred.items():
-                if not self.objects.holds(digest):
+                if digest not in there:
                     raise StoreError(
                         f"Record {key}: its object {name!r} ({digest}) is not stored; put it first"
                     )
@@ -239,6 +253,10 @@ class Store:
         """Close this process's connections; a later call opens them again."""
         self.ledger.close()
 
+    def sizes(self, digests: Iterable[str]) -> dict[str, int]:
+        """Return the bytes of those objects that are there, without reading them."""
+        return {file.name[-32:]: file.size for file in self.objects.find(digests)}
+
     def path_of(self, digest: str) -> Path:
-        """Name the file of an object, whether or not it exists."""
-        return self.objects.path_of(digest)
+        """Name the file of an object in the store's own folder, whether or not it exists."""
+        return Path(str(self.objects.place), name_of(digest))

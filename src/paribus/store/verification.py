@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from paribus.errors import CorruptObjectError, StoreError
@@ -71,7 +71,7 @@ def verify(store: Store) -> Verification:
         size=sum(file.size for file in files if file.digest is not None),
         altered_records=tuple(key for key, record in decoded if record is None),
         altered_objects=tuple(sorted(d for d in digests - bundles if _altered(store, d))),
-        dangling=tuple(_dangling(store, records)),
+        dangling=tuple(_dangling(store, records, digests)),
         damage=tuple(text for text in complaints if text != "ok"),
         unreferenced=len(digests - named),
         leftovers=sum(file.leftover for file in files),
@@ -103,9 +103,13 @@ def _altered(store: Store, digest: str) -> bool:
     return False
 
 
-def _dangling(store: Store, records: Iterable[Record]) -> Iterable[tuple[str, str, str]]:
-    # Looks at the folder again, not at the listing: a record may be younger than it.
+def _dangling(
+    store: Store, records: Sequence[Record], listed: Collection[str]
+) -> Iterable[tuple[str, str, str]]:
+    # Looks for what the listing lacks: a record may be younger than it.
+    absent = {digest for record in records for digest in record.references.values()}.difference(listed)
+    absent -= store.sizes(absent).keys()
     for record in records:
         for name, digest in sorted(record.references.items()):
-            if not store.objects.holds(digest):
+            if digest in absent:
                 yield record.key, name, digest

@@ -39,7 +39,8 @@ def retain(plan: Plan, store: Store, keep: Keep) -> int:
     if keep == "all":
         return 0
     digests = {s.key: plan.states[s.key] for s in plan.segments if s.key in plan.states}
-    sizes = {key: store.path_of(digest).stat().st_size for key, digest in digests.items()}
+    stored = store.sizes(digests.values())
+    sizes = {key: stored.get(digest, 0) for key, digest in digests.items()}
     dropped = dispensable(plan, sizes, keep)
     store.forget(dropped, "state")
     return sweep(store, (digests[key] for key in dropped))
