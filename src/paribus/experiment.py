@@ -52,7 +52,7 @@ from paribus.engine.results.frames import (
 )
 from paribus.engine.results.gathering import gathered
 from paribus.engine.running.driver import Driver
-from paribus.engine.running.executors import Executor, choose_executor
+from paribus.engine.running.executors import Executor, choose_executor, prepare
 from paribus.engine.running.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.running.retention import Keep, check_keep, retain
 from paribus.engine.running.run import Round, Session, Summary, driven, execute, summarise, untried
@@ -115,8 +115,11 @@ class Experiment(Findings):
         device: Device type, as in ``"cpu"`` or ``"cuda"``.
         dtype: Floating type of parameters and inputs.
         threads: Intra-op threads of each learner; part of the identity, since the count changes bits.
+        exact: Whether a learner has the bits that it has alone; where not, which is part of the identity,
+            those who are trained as one may differ from it in their last bits.
         logger: What is recorded; by default loss and accuracy on every split.
-        store: Folder of results; by default ``$PARIBUS_STORE``, else ``.paribus``.
+        store: Folder of results, an address such as ``"s3://bucket/runs"`` for its objects, or a `Store`; by
+            default ``$PARIBUS_STORE``, else ``.paribus``.
         test_fraction: Share of a single data set that is held out as ``test``.
         loaders: Processes that read a data set which cannot be held in memory; never part of the identity.
         memory: Bytes that one split may take in memory.
@@ -164,8 +167,9 @@ class Experiment(Findings):
         device: str = "cpu",
         dtype: str = "float32",
         threads: int = 1,
+        exact: bool = True,
         logger: Logger | None = None,
-        store: str | Path | None = None,
+        store: str | Path | Store | None = None,
         test_fraction: float = 0.2,
         loaders: int = 0,
         memory: int = _MEMORY,
@@ -184,7 +188,8 @@ class Experiment(Findings):
         self._model = read_model(model, weights)
         self._objective = choose(loss, objective, sample_of("train", self._datasets["train"]))
         pruning = pruner if search is None else getattr(search, "pruner", None)
-        self._train = read_train(train, checkpoints=checkpoints, pruner=pruning)
+        inexact = None if exact else exact
+        self._train = read_train(train, checkpoints=checkpoints, pruner=pruning, exact=inexact)
         base = base_configuration(
             model=self._model.fingerprint(),
             data=Data(self._data_fingerprint(), len(self._datasets["train"])),  # type: ignore[arg-type]
@@ -196,6 +201,7 @@ class Experiment(Findings):
             numerics=Numerics(device, dtype, threads),
             budget=budget,
             train=None if train is None else fingerprint(train, name="train"),
+            exact=exact,
         )
         design, resolver = read(interventions), Resolver(self._count_samples)
         cells = with_controls(expand(design, base, resolver), design, base, resolver)
@@ -203,7 +209,7 @@ class Experiment(Findings):
         for cell in cells if train is not None else ():
             check_visible(cell.configuration)
         self._checkpoints = read_checkpoints(checkpoints)
-        opened = cache(partial(Store.open, store or os.environ.get("PARIBUS_STORE") or ".paribus"))
+        opened = cache(partial(_opened, store or os.environ.get("PARIBUS_STORE") or ".paribus"))
         self._trials, self._unsearched = read_search(
             search, cells, has_dimensions(design), Filler(base, resolver), self.logger.metrics(), opened
         )
@@ -239,7 +245,7 @@ class Experiment(Findings):
         }
         return Work(self._model, self._objective, splits, self.logger, self._train)
 
-    def plan(self, *, fuse: Fuse = False) -> Plan:
+    def plan(self, *, fuse: Fuse = "auto") -> Plan:
         """Say what is cached, what would be trained, and why; nothing is trained.
 
         Args:
@@ -284,7 +290,7 @@ class Experiment(Findings):
         progress: bool = True,
         save_every: float = 60.0,
         keep: Keep = "all",
-        fuse: Fuse = False,
+        fuse: Fuse = "auto",
     ) -> Summary:
         """Train what is not cached.
 
@@ -322,6 +328,7 @@ class Experiment(Findings):
         with ExitStack() as stack:
             driver: Driver | None = None
             while tasks := untried(after, rounds):
+                prepare(chosen)
                 self._check_before_training([each.plan for each in rounds])
                 if driver is None:  # its agents are there for all rounds
                     journal = Journal.open(self.store, self.work, tasks, save_every)
@@ -519,3 +526,7 @@ class Experiment(Findings):
         from paribus.plotting.drawing import choose_drawing
 
         return choose_drawing(lambda: self.evidence().figures(), folder)
+
+
+def _opened(store: str | Path | Store) -> Store:
+    return store if isinstance(store, Store) else Store.open(store)

@@ -210,6 +210,15 @@ def test_explanations_of_a_model_given_as_an_instance(tmp_path: Path) -> None:
     ]
 
 
+def test_explanations_of_the_tier(tmp_path: Path) -> None:
+    trained(tmp_path / "exact")
+    assert experiment(tmp_path / "exact", exact=False).explain(0).differences == ("tier: exact True → False",)
+    trained(tmp_path / "fast", exact=False)
+    assert experiment(tmp_path / "fast").explain(0).differences == ("tier: exact False → True",)
+    with pytest.raises(ConfigurationError, match="exact= acts within runs, and train= hides"):
+        experiment(tmp_path, exact=False, train=lambda learner: None)
+
+
 def test_explanations_of_seeds_and_splits(tmp_path: Path) -> None:
     trained(tmp_path)
     assert experiment(tmp_path, seed=3).explain(0).differences == (

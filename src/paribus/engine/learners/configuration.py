@@ -35,6 +35,7 @@ from paribus.interventions.sites import (
 _GIVEN = ("model", "data", "objective", "code")
 FINGERPRINTED = (*_GIVEN, "train")
 _OPAQUE = ("train", "options")
+_FAST = ("tier",)
 _CHANGES = ("architecture", "preparation", "terms")
 WINDOWED = ("optimizer", "training", "seeds", "terms")
 _STATIC = (*_GIVEN, *_CHANGES, "optimizer", "seeds", "training", "numerics")
@@ -48,7 +49,9 @@ def _manifest_of(names: Iterable[str]) -> tuple[Callable[[Mapping[str, Any]], tu
     return itemgetter(*ordered), f'{{"components":{{{written}}},"family":"%s","step":%d,"timeline":%s}}'
 
 
-_MANIFESTS = _manifest_of(_STATIC), _manifest_of((*_STATIC, *_OPAQUE))  # the second: `is_opaque`
+_MANIFESTS: Mapping[tuple[str, ...], tuple[Callable[[Mapping[str, Any]], tuple[Any, ...]], str]] = {
+    more: _manifest_of((*_STATIC, *more)) for more in ((), _OPAQUE, _FAST)
+}
 
 
 @final
@@ -129,8 +132,8 @@ class Configuration:
     Attributes:
         components: ``model``, ``data``, ``objective``, ``code`` (what the user declared besides); what
             interventions change of them, ``architecture``, ``preparation``, ``terms``; ``optimizer``,
-            ``seeds``, ``training``, ``numerics``, ``budget`` by name; and, where the user's own
-            function trains, ``train`` and the ``options`` that it reads.
+            ``seeds``, ``training``, ``numerics``, ``budget`` by name; where the user's own function trains,
+            ``train`` and the ``options`` that it reads; where it need not be exact, the ``tier``.
         timeline: The timed interventions, in the order in which they are applied.
     """
 
@@ -190,6 +193,15 @@ class Configuration:
         """Whether the user's own function trains it: of its states, only the first and the last are seen."""
         return "train" in self.components
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether it has the bits that it has alone, whoever it is trained with."""
+        return "tier" not in self.components
+
+    @property
+    def _more(self) -> tuple[str, ...]:
+        return _OPAQUE if self.is_opaque else () if self.is_exact else _FAST
+
     def visible(self, steps: Iterable[int]) -> list[int]:
         """Return those of some steps at which its state is seen, ascending."""
         return sorted(step for step in steps if not self.is_opaque or step in (0, self.total))
@@ -233,8 +245,7 @@ class Configuration:
         """Digest of what all states of the trajectory have in common (16 bytes)."""
         parts = [component.digest for component in _static(self.components)]
         schedule = self.training.schedule
-        if self.is_opaque:
-            parts += [self.components[name].digest for name in _OPAQUE]
+        parts += [self.components[name].digest for name in self._more]
         if self.is_opaque or (schedule is not None and schedule.reads_total):
             parts.append(self.total.to_bytes(8, "big"))
         return xxhash.xxh3_128_digest(b"".join(parts))
@@ -278,7 +289,7 @@ class Configuration:
         """Write the restricted configuration as canonical JSON: what a hit is compared with."""
         events = [e for e in self.timeline if e.start < step]
         timeline = [{"bytes": e.restricted(step).hex(), "value": describe(e.intervention)} for e in events]
-        named, form = _MANIFESTS[self.is_opaque]
+        named, form = _MANIFESTS[self._more]
         texts = [component.text for component in named(self.components)]
         return form % (*texts, self.family.hex(), step, _json(timeline) if timeline else "[]")
 
@@ -393,6 +404,7 @@ def base_configuration(
     numerics: Numerics,
     budget: Budget,
     train: Fingerprint | None = None,
+    exact: bool = True,
 ) -> Configuration:
     """Assemble the configuration that interventions change; `train` is of the user's own training."""
     values: Iterable[tuple[str, object]] = {
@@ -408,6 +420,7 @@ def base_configuration(
         "preparation": (),
         "terms": {},
         **({} if train is None else {"train": train, "options": {}}),
+        **({} if exact else {"tier": {"exact": False}}),
     }.items()
     components = {name: Component.of(value) for name, value in values}
     components["data"] = Component(data, data.fingerprint.digest)

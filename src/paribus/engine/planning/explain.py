@@ -81,8 +81,9 @@ def _distance(wanted: Any, other: Any) -> tuple[int, int, int]:
 def _differences(old: Any, new: Any, old_parts: Parts, new_parts: Parts) -> list[str]:
     gone = "train" in old["components"] and "train" not in new["components"]
     sentences = ["code: without train="] if gone else []
-    for name, part in new["components"].items():
-        before = old["components"].get(name)
+    before_of = _EXACT | old["components"]
+    for name, part in (_EXACT | new["components"]).items():
+        before = before_of.get(name)
         if before is not None and before["digest"] == part["digest"]:
             continue
         if name in FINGERPRINTED:
@@ -98,6 +99,7 @@ def _differences(old: Any, new: Any, old_parts: Parts, new_parts: Parts) -> list
 
 
 _CALLED = {"code": "depends_on"}
+_EXACT = {"tier": {"digest": "", "value": {"exact": True}}}  # where no tier is written
 
 
 def _settings(name: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
