@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import signal
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -16,6 +18,7 @@ from typing import Any
 
 import torch
 from joblib import Parallel, delayed
+from torch.utils.data import TensorDataset
 
 from benchmarks.answering import answered, learners, sustained
 from benchmarks.simulation import Costs, durations, plan_of, simulate
@@ -25,7 +28,7 @@ from paribus.bench.measure import Benchmark, Figure, Prepare, fresh_interpreter,
 from paribus.datasets import digits
 from paribus.engine.running.executors import Executor
 from paribus.engine.running.executors.ray_agents import ActorBackend, Parcel, Surroundings
-from paribus.engine.running.messages import Ended, Event, Lease, Lost, Order, Ready
+from paribus.engine.running.messages import Event, Lease, Lost, Order, Ready
 from paribus.engine.training.journal import Journal
 from paribus.interventions import InitWeights
 from paribus.models import MLP
@@ -54,7 +57,7 @@ def measure(
     torch.set_num_threads(1)
     executors = {name: each for name, each in _EXECUTORS.items() if ray or name != "Ray"}
     figures = _side_by_side(trainings, epochs, repetitions, executors, tune)
-    figures += [_moving(messages), _killed()] if ray else []
+    figures += [_moving(messages), _killed(0), _killed(20), _data_sent()] if ray else []
     return [*figures, *_simulation(simulated, workers), *_driving(messages)]
 
 
@@ -173,11 +176,12 @@ def _on_ray() -> Iterator[None]:
 class Echo:
     """An actor that answers leases without training."""
 
-    def begin(self, number: int, *_: object) -> None:
+    def begin(self, number: int, *_: object) -> str:
         self.number = number
+        return ""
 
-    def train(self, lease: Lease) -> Iterator[list[Ended | None]]:
-        yield [*answered(self.number, lease), None]
+    def train(self, lease: bytes) -> bytes:
+        return pickle.dumps([*answered(self.number, pickle.loads(lease)), None])
 
 
 def _moving(messages: int) -> Figure:
@@ -190,7 +194,7 @@ def _moving(messages: int) -> Figure:
         parcel, here = Parcel("", ray.put(b"")), Surroundings("", (), {})
         nothing: Any = None
         backend = ActorBackend(
-            1, ray.remote(Echo).remote, lambda _: parcel, nothing, lambda _: None, [], here
+            1, ray.remote(Echo).remote, None, lambda _: parcel, nothing, lambda _: None, [], here
         )
         backend.start(0)
         _until(backend, Ready)
@@ -208,8 +212,8 @@ def _moving(messages: int) -> Figure:
     return Figure("a learner there and back, leases of 8", wall * each, "µs", 100, cpu=cpu * each)
 
 
-def _killed() -> Figure:
-    """Kill an agent, and wait for the one in its place."""
+def _killed(after: float) -> Figure:
+    """Kill an agent some seconds after the run began, and wait for the one in its place."""
     with tempfile.TemporaryDirectory() as folder, _on_ray():
         import ray
 
@@ -220,6 +224,9 @@ def _killed() -> Figure:
             for agent in range(_WORKERS):  # so that none is left at rest to take the place of another
                 backend.start(agent)
                 _until(backend, Ready)
+            later = time.perf_counter() + after
+            while time.perf_counter() < later:  # a long run has a spare, and time to start it
+                backend.receive(1.0)
             process = ray.get(backend.actor(0).__ray_call__.remote(lambda _: os.getpid()))
             backend.assign(0, Lease(0, (Order(exp.plan().tasks()[0], None),)))
             began = time.perf_counter()
@@ -227,7 +234,48 @@ def _killed() -> Figure:
             _until(backend, Lost)
             backend.start(_WORKERS)
             _until(backend, Ready)
-            return Figure("a killed agent, until another is ready", time.perf_counter() - began, "s", 2.0)
+            what = f"an agent killed after {after:.0f} s, until another is ready"
+            return Figure(what, time.perf_counter() - began, "s", 2.0)
+
+
+def _data_sent() -> Figure:
+    """Start two agents on each of two nodes, and count what the nodes are sent."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    lean = {"include_dashboard": False, "include_log_monitor": False}
+    ray.shutdown()
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0} | lean)
+    try:
+        for _ in range(2):
+            cluster.add_node(num_cpus=2, **lean)
+        with tempfile.TemporaryDirectory() as folder:
+            data = TensorDataset(torch.randn(12_500, 1000), torch.zeros(12_500, dtype=torch.long))
+            exp = Experiment(partial(MLP, inputs=1000), data, steps=1, store=Path(folder, "store"))
+            journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
+            with Ray(cluster.address).connect(exp.work, journal, lambda _: None) as backend:
+                before, agents = received_bytes(), Counter[str]()
+                for agent in range(4):
+                    backend.start(agent)
+                while agents.total() < 4:
+                    agents.update(event.node for event in backend.receive(1.0) if isinstance(event, Ready))
+                sent = {node: size - before[node] for node, size in received_bytes().items()}
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+    size = sum(tensor.nbytes for tensor in data.tensors)
+    what = f"sent to a node of {max(agents.values())} agents, over the {size / 1e6:.0f} MB of the data"
+    return Figure(what, max(sent[node] for node in agents) / size, "×", 1.01)
+
+
+def received_bytes() -> dict[str, int]:
+    """Count the bytes that each node of the cluster has taken into its object store."""
+    import ray
+    from ray._private.internal_api import node_stats
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    stats = {n["NodeID"]: node_stats(n["NodeManagerAddress"], n["NodeManagerPort"]) for n in nodes}
+    return {node: each.store_stats.cumulative_created_bytes for node, each in stats.items()}
 
 
 def _until(backend: ActorBackend, kind: type[Event]) -> None:

@@ -21,6 +21,7 @@ from paribus.engine.training.checkpoint import replay
 from paribus.engine.training.state import State
 from paribus.interventions import InitWeights, PerturbMomentum, PerturbWeights
 from paribus.models import MLP
+from paribus.store import Store
 
 POINTS = blobs(n=64, features=4)  # 48 to train: 3 steps of 16
 QUIET = Logger(defaults=False)
@@ -78,7 +79,7 @@ def taken(flag: str) -> bool:
     return True
 
 
-def experiment(store: Path | str, interventions: Any = (), **options: Any) -> Experiment:
+def experiment(store: Path | str | Store, interventions: Any = (), **options: Any) -> Experiment:
     settings: dict[str, Any] = {"dataset": POINTS, "batch_size": 16}
     if "model" not in options:
         settings["model"] = MLP(4, (8,), 3)

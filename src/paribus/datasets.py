@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -202,18 +203,27 @@ def digits(size: int = 28, test_fraction: float = 0.2, seed: int = 0) -> dict[st
     Source:
         Alpaydin and Kaynak, "Optical recognition of handwritten digits", UCI repository, 1998; its test part.
     """
-    from sklearn.datasets import load_digits
-
     if size < 8:
         raise DataError(
             f"digits: got size={size!r}, expected at least 8, the size of the raw images; give size=8"
         )
-    raw, labels = load_digits(return_X_y=True)
+    table = np.loadtxt(_digits_file(), delimiter=",")
+    raw, labels = table[:, :-1], table[:, -1].astype(int)
     scale, border = divmod(size, 8)
     images = raw.reshape(-1, 1, 8, 8).repeat(scale, axis=2).repeat(scale, axis=3) / 16
     before, after = border // 2, border - border // 2
     images = np.pad(images, ((0, 0), (0, 0), (before, after), (before, after)))
     return _split("digits", images, labels, test_fraction, seed)
+
+
+def _digits_file() -> Path:
+    """Find the file in scikit-learn, which takes seconds to import."""
+    found = find_spec("sklearn")
+    folders = (found and found.submodule_search_locations) or ()
+    for folder in folders:
+        if (path := Path(folder, "datasets", "data", "digits.csv.gz")).is_file():
+            return path
+    raise DataError("digits: scikit-learn, which has the data, is not there; run pip install scikit-learn")
 
 
 def blobs(

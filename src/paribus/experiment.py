@@ -491,12 +491,15 @@ class Experiment(Findings):
         """Refuse data that changed and optimizers that cannot be made; try one step, and watch it.
 
         Not at construction: making an optimizer costs torch seconds of imports, and a cached experiment none.
-        In later rounds only what is new is tried.
+        What a search may suggest is tried at the ends of its ranges; in later rounds, what is new.
         """
         known = {learner.key for plan in earlier for learner in plan.learners}
         new = [cell for cell in self.cells if cell.configuration.key() not in known]
         if not earlier:
             check_unchanged(self.cells[0].configuration, self._data_fingerprint())
+            ends = self._trials.ends if self._trials else []
+            check_optimizers(ends)
+            rehearse(self.work, (cell.configuration for cell in ends))
         check_optimizers(new)
         if not earlier:
             try_first_step(self.work, self.cells[0].configuration, self.store)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import random
 from functools import partial
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from learning_cases import POINTS, Stochastic, experiment, run, states, trained
 from paribus.datasets import digits, synthetic_regression
-from paribus.engine.training.state import State
+from paribus.engine.building.model import Template
+from paribus.engine.training.state import _RANKED, State
 from paribus.errors import ConfigurationError
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (
@@ -372,6 +375,61 @@ def test_equal_states_give_equal_bytes_and_come_back() -> None:
     back = State.from_bytes(payload)
     assert (back.step, back.plain) == (7, state.plain)
     assert back.to_bytes() == payload
+
+
+@pytest.mark.parametrize("dtype", [*_RANKED, torch.complex64], ids=str)
+def test_a_state_is_written_as_safetensors_does(dtype: torch.dtype) -> None:
+    tensors = {
+        "model/b": torch.ones(3).to(dtype),
+        "model/a": torch.zeros(2, 1),
+        'optimizer/é"/n': torch.tensor(1).to(dtype),
+        "kept/none": torch.zeros(0, 2, dtype=dtype),
+    }
+    payload = State(1, tensors, {}).to_bytes()
+    header = json.dumps({"step": 1, "plain": {}}, sort_keys=True)
+    assert payload == safetensors.torch.save(tensors, metadata={"paribus": header})
+
+
+def test_a_state_is_finite_where_each_number_is() -> None:
+    def finite(*numbers: float) -> bool:
+        return State(0, {"model/w": torch.tensor(numbers, dtype=torch.float16)}, {}).finite
+
+    assert finite(1.0, -2.0)
+    assert finite(60000.0, 60000.0)  # whose sum is infinite
+    assert not finite(1.0, float("inf"))
+    assert not finite(float("inf"), -float("inf"))
+    assert not finite(float("nan"))
+
+
+class Entangled(nn.Module):
+    """Shares parts with itself, in ways that a copy has to keep."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = self.again = nn.Linear(2, 2)
+        self.tied = nn.Linear(2, 2)
+        self.tied.weight = self.layer.weight
+        self.listed, self.named = [self.layer, self], {(1, 2): self.layer, "empty": {}}
+        self.empty = self.other_empty = {}
+        self.layer.register_forward_hook(self.hook)
+        self.recurrent = nn.LSTM(2, 3)
+
+    def hook(self, *_: object) -> None: ...
+
+
+def test_a_template_is_copied_with_all_that_its_parts_share() -> None:
+    given = Entangled()
+    copied: Any = Template(given).blank()
+    assert copied.again is copied.layer is copied.listed[0] is copied.named[1, 2] is not given.layer
+    assert copied.tied.weight is copied.layer.weight is not given.layer.weight
+    assert copied.listed[1] is copied
+    assert copied.empty is copied.other_empty is not given.empty
+    assert copied.named["empty"] is not given.named["empty"]
+    assert next(iter(copied.layer._forward_hooks.values())).__self__ is copied
+    assert copied.recurrent._flat_weights[0] is copied.recurrent.weight_ih_l0
+    assert {name: type(value) for name, value in vars(copied).items()} == {
+        name: type(value) for name, value in vars(given).items()
+    }
 
 
 @pytest.mark.parametrize("payload", [b"", b"x" * 40, b"\xff" * 8, b"\x02\0\0\0\0\0\0\0{}"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from paribus.engine.training.state import State
 Ends = dict[str, tuple[State | None, Outcome]]
 
 
-def walked(exp: Experiment, fuse: Fuse) -> Ends:
-    """Train all of an experiment's segments, whatever is ready at once; nothing is stored."""
+def walked(exp: Experiment, fuse: Fuse, folder: Path | None = None) -> Ends:
+    """Train all of an experiment's segments, whatever is ready at once; nothing but verdicts is stored."""
     waiting, ends = list(exp.plan().tasks()), {}
-    together = Together(exp.work, fuse)
+    together = Together(exp.work, fuse, folder)
     while waiting or together:
         ready = [task for task in waiting if task.parent is None or task.parent in ends]
         waiting = [task for task in waiting if task not in ready]

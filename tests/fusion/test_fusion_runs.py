@@ -13,7 +13,7 @@ from paribus import Experiment
 from paribus.datasets import digits
 from paribus.engine.fusion import WORTH, together
 from paribus.errors import ConfigurationError
-from paribus.interventions import InitWeights, PerturbMomentum, ScaleGradients
+from paribus.interventions import FreezeWeights, InitWeights, PerturbMomentum
 from paribus.models import MLP
 
 DATA = digits(size=8)
@@ -50,7 +50,7 @@ def test_a_run_with_groups_leaves_what_one_without_does(
     assert found(exp) == alone
     assert exp.run(progress=False).steps_trained == 0
     if fuse == 4 and executor == "serial":
-        assert any(record.certificates for record in together.known.values())
+        assert any(record.compared for record in together.known.values())
 
 
 def test_auto_makes_groups_of_runs_that_are_worth_it(folder: Path) -> None:
@@ -62,7 +62,7 @@ def test_auto_makes_groups_of_runs_that_are_worth_it(folder: Path) -> None:
     alone, grouped = (experiment(folder / name, WORTH // 8 + 20, late) for name in ("alone", "grouped"))
     alone.run(progress=False)
     grouped.run(progress=False, fuse="auto")
-    assert any(record.certificates for record in together.known.values())
+    assert any(record.compared for record in together.known.values())
     assert found(grouped) == found(alone)
 
 
@@ -74,9 +74,9 @@ def test_a_run_with_groups_goes_on_where_one_without_ended(folder: Path, alone: 
 
 
 def test_the_plan_says_what_is_no_part_of_a_group(folder: Path) -> None:
-    scales = ScaleGradients.make_variations(factor=(0.5, 2.0), when=((0, 9),))
-    plan = str(experiment(folder, 2000, scales).plan(fuse="auto"))
-    assert "2 × a segment that is no part of a group: ScaleGradients acts within the step" in plan
+    frozen = FreezeWeights.make_variations(layers=("*weight", "*bias"), when=((0, 9),))
+    plan = str(experiment(folder, 2000, frozen).plan(fuse="auto"))
+    assert "2 × a segment that is no part of a group: FreezeWeights acts within the step" in plan
 
 
 @pytest.mark.parametrize("fuse", [0, True, -1, "yes", 1.5])

@@ -21,10 +21,10 @@ from paribus import Categorical, Experiment, Float, Int, Logger, Median, Search
 from paribus.engine.running.executors import Executor, Serial
 from paribus.engine.running.run import execute
 from paribus.engine.search.asking import Asker, distribution_of
-from paribus.errors import AnalysisError, ConfigurationError
+from paribus.errors import AnalysisError, ConfigurationError, LevelError
 from paribus.interventions import InitWeights, PerturbWeights, SetHyperparameter, SetOptimizer
 from paribus.loggers import Every
-from paribus.store import Retention, gc
+from paribus.store import Retention, Store, gc
 
 
 def ran(exp: Experiment, executor: str | Executor = "serial", **options: Any) -> Experiment:
@@ -344,6 +344,23 @@ def test_a_search_that_cannot_be_is_refused_in_a_sentence(
     with pytest.raises(ConfigurationError, match=words):
         experiment(folder, LRS, Search(**({"metric": LOSS, "direction": "minimize", "trials": 2} | options)))
     assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("level", "words"),
+    [
+        (SetOptimizer(lr=Float(-1.0, 1.0)), "Invalid learning rate: -1.0"),
+        (SetOptimizer(torch.optim.Adam, betas=Categorical([(0.9, 0.99), (1.5, 0.9)])), "index 0: 1.5"),
+        (PerturbWeights(epsilon=0.1, layers=Categorical(["*", "nix"])), "'nix' matches no"),
+        (PerturbWeights(epsilon=0.1, step=Int(-1, 3)), "step=-1 is no whole number"),
+    ],
+)
+def test_a_range_whose_end_is_refused_is_so_before_anything_is_trained(
+    folder: Path, level: Any, words: str
+) -> None:
+    with pytest.raises(LevelError, match=words):
+        ran(searched(folder, level, sampler="tpe", trials=2))
+    assert not any(record.kind == "segment" for record in Store.open(folder).scan())
 
 
 def test_a_dimension_needs_a_search_and_a_search_a_dimension(folder: Path) -> None:

@@ -194,6 +194,9 @@ def test_two_ledgers_do_not_share_objects(remote: Store, tmp_path: Path) -> None
     with pytest.raises(StoreError, match="are the objects of another store; give objects= an address of its"):
         Store.open(tmp_path / "other", objects="faulty://host/runs/")
     assert not (tmp_path / "other").exists()
+    Faulty().rm_file("/host/runs/format.json")
+    with pytest.raises(StoreError, match="are the objects of another store"):
+        gc(Store.open(remote.path))
     with pytest.raises(StoreError, match="and objects='memory://b'; leave it out"):
         Store.open(remote.path, objects="memory://b")
     Store.open(remote.path, objects="faulty://host/runs").close()
@@ -237,6 +240,12 @@ def test_what_cannot_be_reached_is_neither_absent_nor_corrupt(remote: Store) -> 
     assert not isinstance(caught.value, CorruptObjectError)
     with pytest.raises(StoreError, match="could not be read: reset"):
         remote.commit(a_record(references={"state": digest}))
+
+
+def test_several_addresses_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match="is several addresses; expected one"):
+        Store.open(tmp_path / "store", objects="simplecache::memory://bucket")
+    assert not (tmp_path / "store").exists()
 
 
 def test_where_nothing_can_be_written_no_store_is_made(tmp_path: Path) -> None:

@@ -179,7 +179,7 @@ def test_whoever_takes_over_goes_on_from_the_progress_of_the_dead(
 
     monkeypatch.setenv(CALLS, "0")
     waits = on_waiting(monkeypatch, die_at_three)
-    run(exp)
+    assert run(exp).steps_trained == 3
     assert len(waits) == 1
     assert os.environ[CALLS] == "3"
     alone = experiment(tmp_path / "alone", objective=counted)

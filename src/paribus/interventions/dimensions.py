@@ -29,6 +29,10 @@ class Dimension(ABC):
     def grid(self) -> Sequence[Any] | None:
         """List every value; ``None`` where they are not finitely many."""
 
+    @abstractmethod
+    def ends(self) -> Sequence[Any]:
+        """List the values by which the whole range is judged: its ends, or every one that has no order."""
+
 
 @final
 @dataclass(frozen=True)
@@ -89,6 +93,10 @@ class Float(Dimension):
             return [self.low] if self.low == self.high else None
         return [self._steps(count) for count in range(self._count)]
 
+    def ends(self) -> Sequence[float]:
+        """List the least and the greatest value."""
+        return [self.low, self.high]
+
     @property
     def _count(self) -> int:
         return round((self.high - self.low) / (self.step or math.inf)) + 1
@@ -145,6 +153,10 @@ class Int(Dimension):
         """List every value."""
         return list(range(self.low, self.high + 1, self.step))
 
+    def ends(self) -> Sequence[int]:
+        """List the least and the greatest value."""
+        return [self.low, self.high]
+
 
 @final
 @dataclass(frozen=True, init=False)
@@ -181,6 +193,10 @@ class Categorical(Dimension):
         return any(type(value) is type(each) and value == each for each in self.values)
 
     def grid(self) -> Sequence[Any]:
+        """List every value."""
+        return self.values
+
+    def ends(self) -> Sequence[Any]:
         """List every value."""
         return self.values
 

@@ -160,6 +160,7 @@ def gc(
     if dry_run:
         gone = _expired(store, sizes, retention, past_of, now)
         return _report(gone, [f for f in _unmarked(store, files, gone) if f.modified < before], sizes)
+    store.require_writable()
     with store.ledger.transaction() as connection:
         gone = _expired(store, sizes, retention, past_of, now)
         connection.executemany("DELETE FROM records WHERE key = ?", ((key,) for key in gone))

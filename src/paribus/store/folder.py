@@ -35,7 +35,11 @@ class Folder(Place):
     def write(self, name: str, payload: memoryview) -> None:
         """Write a file by a temporary that is renamed; one that is there, and sound, is made young."""
         path = Path(self.root, name)
-        if not _refresh(path):
+        if _refresh(path):
+            return
+        try:
+            write_whole(path, payload)
+        except FileNotFoundError:  # of 256 folders most are there
             path.parent.mkdir(exist_ok=True)
             write_whole(path, payload)
 

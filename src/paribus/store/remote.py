@@ -9,7 +9,6 @@ import os
 import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -49,8 +48,8 @@ def address_of(path: Path | str) -> str | None:
 def folder_of(address: str) -> Path:
     """Name the folder, in the working directory, for the ledger of a store that is known by its address.
 
-    >>> folder_of("s3://bucket/runs")
-    PosixPath('.paribus-s3-bucket-runs')
+    >>> folder_of("s3://bucket/runs").name
+    '.paribus-s3-bucket-runs'
     """
     return Path(f".paribus-{re.sub(r'[^A-Za-z0-9._]+', '-', address)}")
 
@@ -83,17 +82,15 @@ class Remote(Place):
             StoreError: They cannot, or are somebody's.
         """
         with self._reached("used") as (system, root):
-            if self._marked(system, root) is not None:
-                raise self._another()
+            self._check_ours(system, root)
             name = f"{_OBJECTS}/.{secrets.token_hex(8)}"
             _put(system, f"{root}/{name}", b"")
             system.rm_file(f"{root}/{name}")
 
     def require(self) -> None:
-        """Write whose objects are here: where nobody's are, they are ours now."""
+        """Write whose objects are here: where there are none, they will be ours."""
         with self._reached("used") as (system, root):
-            if self._marked(system, root) not in (None, self.mark):
-                raise self._another()
+            self._check_ours(system, root)
             _put(system, f"{root}/{_MARK}", json.dumps({"format": "paribus-objects", "store": self.mark}))
 
     def join(self) -> None:
@@ -132,8 +129,10 @@ class Remote(Place):
                 file = _find(system, root, name)
                 if file is None or file.modified >= before:
                     return False
-                system.rm_file(f"{root}/{_OBJECTS}/{name}")
-                return True
+                with suppress(FileNotFoundError):  # somebody was quicker
+                    system.rm_file(f"{root}/{_OBJECTS}/{name}")
+                    return True
+                return False
 
             return [n for n, gone in zip(names, _each(system, removed, names), strict=True) if gone]
 
@@ -155,6 +154,8 @@ class Remote(Place):
         try:
             from fsspec.core import url_to_fs
 
+            if "::" in self.address:
+                raise StoreError(f"Store: {self.address} is several addresses; expected one")
             # fsspec keeps one for each process: connections do not outlive forks.
             system, root = url_to_fs(self.address)
             yield system, root.rstrip("/")
@@ -181,11 +182,13 @@ class Remote(Place):
         except (ValueError, KeyError, TypeError):
             return text
 
-    def _another(self) -> StoreError:
-        return StoreError(
-            f"Store: at {self.address} are the objects of another store; give objects= an address of its "
-            "own, and join the two with `paribus export` and `import`"
-        )
+    def _check_ours(self, system: Any, root: str) -> None:
+        marked = self._marked(system, root)
+        if marked != self.mark and (marked is not None or next(self.files(), None) is not None):
+            raise StoreError(
+                f"Store: at {self.address} are the objects of another store; give objects= an address of its "
+                "own, and join the two with `paribus export` and `import`"
+            )
 
 
 def _joined(address: str, mark: str) -> Remote:
@@ -238,5 +241,7 @@ def _each(system: Any, ask: Callable[[str], _Found], names: Sequence[str]) -> li
     """Ask for each name; for several at a time where that waits for the network."""
     if len(names) == 1 or not system.async_impl:
         return [ask(name) for name in names]
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(_REQUESTS, thread_name_prefix="paribus-objects") as threads:
         return list(threads.map(ask, names))

@@ -29,9 +29,9 @@ from learning_cases import (
 from paribus import Experiment, Logger, register_metric
 from paribus.engine.running import scheduler
 from paribus.engine.running.executors import local
-from paribus.errors import ExecutionError
+from paribus.errors import ExecutionError, StoreError
 from paribus.interventions import InitWeights
-from paribus.store import verify
+from paribus.store import Store, verify
 
 TESTS = Path(__file__).parents[2]
 # Ray leaves open what ends with the process; all its tests share the one that the first of them starts.
@@ -43,6 +43,8 @@ ON_RAY = [
 PROCESSES = ["local", "joblib", pytest.param("ray", marks=ON_RAY)]
 # On Ray these start one of their own, or agents anew.
 PROCESSES_OR_SLOWLY = ["local", "joblib", pytest.param("ray", marks=[*ON_RAY, pytest.mark.slow])]
+# A run that ends with an error costs them all their processes.
+SLOWLY = [pytest.param(name, marks=[*ON_RAY, pytest.mark.slow]) for name in ("joblib", "ray")]
 # As in life, a home with its processes is there until this process ends.
 HOMES: list[Any] = []
 SEEDS = InitWeights.make_variations(seed=range(4))
@@ -66,13 +68,23 @@ def serial(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
 def test_the_bytes_are_those_of_a_serial_run(
     executor: str, workers: int, serial: Experiment, folder: Path
 ) -> None:
-    """The second run is of warm agents, and of another experiment."""
-    for name in ("first", "second"):
-        exp = experiment(folder / name, forked(), model=Stochastic())
+    """The second run is of warm agents, and of another experiment, with its objects at an address."""
+    for name, objects in (("first", None), ("second", f"file://{folder}/objects")):
+        exp = experiment(Store.open(folder / name, objects), forked(), model=Stochastic())
         run(exp, executor, workers=workers)
         assert states(exp) == states(serial)
         assert exp.frame().equals(serial.frame())
         assert verify(exp.store).sound
+
+
+@pytest.mark.parametrize("executor", ["local", *SLOWLY])
+def test_an_address_that_is_another_place_to_agents_is_told_before_anything_is_trained(
+    executor: str, folder: Path
+) -> None:
+    exp = experiment(Store.open(folder, objects=f"memory://{folder.parent.name}"))
+    with pytest.raises(StoreError, match="is not the same here as where the experiment is"):
+        run(exp, executor, workers=1)
+    assert not exp.store.records(learner.key for learner in exp)
 
 
 class Tells(Logger):

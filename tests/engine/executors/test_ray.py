@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import pickle
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,15 @@ import torch
 from torch import nn
 
 from learning_cases import DRIVER, experiment, in_agent, run, states
-from paribus.engine.running.executors import Ray, choose_executor
+from paribus.engine.running.executors import Ray, choose_executor, ray_agents
 from paribus.engine.running.executors import ray as ray_executor
 from paribus.engine.running.executors.ray import reaches
 from paribus.engine.running.executors.ray_agents import Slot
+from paribus.engine.running.messages import Event, Lease, Lost, Order, Ready
+from paribus.engine.training.journal import Journal
 from paribus.errors import ConfigurationError, ExecutionError
 from paribus.interventions import InitWeights
+from paribus.store import Store
 
 pytestmark = [
     # Ray leaves open what ends with the process.
@@ -45,6 +50,37 @@ def test_a_lost_object_is_put_again(folder: Path) -> None:
     parcels[exp.work] = replace(parcels[exp.work], token="lost", reference=owned_by_the_dead())
     run(exp, Ray(workers=2))
     assert states(exp) == before
+
+
+@pytest.mark.slow
+def test_in_a_long_run_a_spare_takes_the_place_of_one_that_is_lost(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(ray_agents, "_SPARE_SECONDS", 0.0)
+    exp = experiment(folder)
+    journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
+    with Ray(workers=1).connect(exp.work, journal, print) as backend:
+        spares = ray_executor._kept.resting(Ray(workers=1))
+        spares.clear()
+        backend.start(0)
+        assert [type(event) for event in until_told(backend)] == [Ready]
+        assert not backend.receive(0.0)
+        (spare,) = spares
+        ray.get(spare.__ray_ready__.remote())
+        backend.assign(0, Lease(0, (Order(exp.plan().tasks()[0], None),)))
+        ray.kill(backend.actor(0))
+        assert [type(event) for event in until_told(backend)] == [Lost]
+        backend.start(1)
+        assert backend.actor(1) is spare
+        assert [type(event) for event in until_told(backend)] == [Ready]
+
+
+def until_told(backend: Any) -> Sequence[Event]:
+    while not (events := backend.receive(1.0)):
+        pass
+    return events
 
 
 def owned_by_the_dead() -> Any:
@@ -168,9 +204,12 @@ def test_workers_are_given_by_name_too() -> None:
 
 
 def test_a_node_says_why_it_does_not_reach_the_store(tmp_path: Path) -> None:
-    probe = tmp_path / "probe"
-    assert reaches(str(probe))[0] == f"No such file or directory: {tmp_path}"
-    probe.write_text("driver")
-    refused, written = reaches(str(probe))
+    store = Store.open(tmp_path / "store")
+    probe, travelled = store.objects.put(b"driver"), pickle.dumps(store.objects)
+    refused, written = reaches(travelled, probe)
     assert not refused
-    assert (tmp_path / written).exists()
+    assert store.objects.holds(written)
+    store.close()
+    store.path.rename(tmp_path / "elsewhere")
+    where = f"{store.path}/objects/{probe[:2]}/{probe}"
+    assert reaches(travelled, probe)[0] == f"object {where} cannot be read: No such file or directory"

@@ -6,17 +6,24 @@ import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from ray_cases import Halting
+from torch.utils.data import TensorDataset
 
 from learning_cases import DRIVER, experiment, run, states
 from paribus.engine.running.executors import Ray
+from paribus.engine.running.messages import Ready
+from paribus.engine.training.journal import Journal
 from paribus.errors import ExecutionError
 from paribus.interventions import InitWeights
+from paribus.models import MLP
+from paribus.store import Store
 
 pytestmark = [
     pytest.mark.slow,  # a cluster of three nodes on one machine
@@ -54,7 +61,8 @@ def cluster() -> Iterator[Any]:
 def test_a_cluster_is_joined_by_its_address(cluster: Any, folder: Path, tmp_path: Path) -> None:
     import ray
 
-    exp, serial = experiment(folder, SEEDS), experiment(tmp_path / "serial", SEEDS)
+    store = Store.open(folder, objects=f"file://{tmp_path}/objects")
+    exp, serial = experiment(store, SEEDS), experiment(tmp_path / "serial", SEEDS)
     run(exp, Ray(address=cluster.address))
     run(serial)
     assert states(exp) == states(serial)
@@ -62,6 +70,29 @@ def test_a_cluster_is_joined_by_its_address(cluster: Any, folder: Path, tmp_path
     assert ray.available_resources()["CPU"] <= 2
     with pytest.raises(ExecutionError, match=r"and the nodes have room for 2 of the 3: they have"):
         run(experiment(folder, steps=7), Ray(address=cluster.address, workers=3))
+
+
+def test_data_goes_once_to_each_node_and_agents_say_where_they_are(cluster: Any, folder: Path) -> None:
+    import ray
+    from ray._private.internal_api import node_stats
+
+    def received() -> dict[str, int]:
+        nodes = [node for node in ray.nodes() if node["Alive"]]
+        stats = {n["NodeID"]: node_stats(n["NodeManagerAddress"], n["NodeManagerPort"]) for n in nodes}
+        return {node: each.store_stats.cumulative_created_bytes for node, each in stats.items()}
+
+    points = TensorDataset(torch.randn(12_500, 1000), torch.zeros(12_500, dtype=torch.long))
+    exp = experiment(folder, dataset=points, model=MLP(1000, (8,), 3), steps=1)
+    journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
+    with Ray(address=cluster.address, cpus=0.5).connect(exp.work, journal, print) as backend:
+        before, agents = received(), Counter[str]()
+        for agent in range(4):
+            backend.start(agent)
+        while agents.total() < 4:
+            agents.update(event.node for event in backend.receive(1.0) if isinstance(event, Ready))
+        sent = {node: size - before[node] for node, size in received().items()}
+    assert [*agents.values()] == [2, 2]
+    assert all(50e6 < sent[node] < 51e6 for node in agents)
 
 
 def test_a_package_is_sent_to_the_nodes(cluster: Any, folder: Path, tmp_path: Path, monkeypatch: Any) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paribus.engine.building.work import Outcome, Task
+from paribus.engine.fusion import Fuse
 from paribus.engine.running.messages import (
     Assign,
     Claim,
@@ -27,6 +28,7 @@ from paribus.engine.running.messages import (
     Start,
 )
 from paribus.engine.running.scheduler import LOSSES, Scheduler
+from paribus.engine.running.shares import steps_of
 from paribus.errors import ExecutionError
 
 NOTHING: Any = None
@@ -43,7 +45,15 @@ def ended(key: str, status: str = "done", seconds: float = 0.0) -> Outcome:
 class World:
     """A driver, its agents and another driver: carries out commands, and checks each."""
 
-    def __init__(self, tasks: Sequence[Task], workers: int, orders: int = 1) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        workers: int,
+        orders: int = 1,
+        fuse: Fuse = False,
+        nodes: Mapping[int, str] | None = None,
+    ) -> None:
+        self.nodes = nodes or {}
         self.tasks: dict[str, Task] = {}
         self.scheduler = Scheduler(workers, orders)
         self.starting: list[int] = []
@@ -52,11 +62,11 @@ class World:
         self.trained: list[str] = []
         self.elsewhere: dict[str, int] = {}
         self.found: dict[str, Outcome] = {}
-        self.begin(tasks)
+        self.begin(tasks, fuse)
 
-    def begin(self, tasks: Sequence[Task]) -> None:
+    def begin(self, tasks: Sequence[Task], fuse: Fuse = False) -> None:
         self.tasks |= {task.key: task for task in tasks}
-        self.carry_out(self.scheduler.begin(tasks))
+        self.carry_out(self.scheduler.begin(tasks, fuse))
 
     def handle(self, event: Any) -> None:
         self.carry_out(self.scheduler.handle(event))
@@ -111,7 +121,7 @@ class World:
     def ready(self, agent: int) -> None:
         self.starting.remove(agent)
         self.agents[agent] = deque()
-        self.handle(Ready(agent))
+        self.handle(Ready(agent, self.nodes.get(agent, "")))
 
     def train(self, agent: int, status: str = "done", seconds: float = 0.0) -> Ended | None:
         """End the first order of an agent; one whose parent was not reached is passed over."""
@@ -154,12 +164,20 @@ def trees(draw: st.DrawFn) -> list[Task]:
     return tasks
 
 
-@given(trees(), st.integers(1, 4), st.integers(1, 5), st.randoms(use_true_random=False))
+@given(
+    trees(),
+    st.integers(1, 4),
+    st.integers(1, 5),
+    st.sampled_from([False, 8]),
+    st.randoms(use_true_random=False),
+)
 def test_whatever_happens_each_task_is_settled_once(
-    tasks: list[Task], workers: int, orders: int, draws: random.Random
+    tasks: list[Task], workers: int, orders: int, fuse: Fuse, draws: random.Random
 ) -> None:
     """The world itself checks leases and order."""
-    world = World(tasks, workers, orders)
+    world = World(
+        tasks, workers, orders, fuse, nodes={number: "xyz"[number % 3] for number in range(0, 99, 2)}
+    )
     world.elsewhere = {each.key: draws.randint(0, 2) for each in tasks if draws.random() < 0.2}
     losses = LOSSES
     while not world.scheduler.over:
@@ -219,6 +237,16 @@ def test_agents_go_on_from_what_they_hold() -> None:
         world.train(agent, seconds=100.0)
 
 
+def test_an_agent_without_ends_of_its_own_goes_on_from_those_of_its_node() -> None:
+    tasks = [task(key) for key in ("a", "b", "c", "d", "e")] + [task("a1", "a"), task("a2", "a")]
+    world = World(tasks, 3, nodes={0: "x", 1: "x", 2: "y"})
+    for agent in list(world.starting):
+        world.ready(agent)
+    for agent, then in ((0, "a1"), (2, "d"), (1, "a2"), (0, "e")):
+        world.train(agent, seconds=100.0)
+        assert world.agents[agent][0].orders[0].task.key == then
+
+
 def test_a_lease_holds_what_is_short_and_never_what_others_lack() -> None:
     world = World([task(f"t{n}") for n in range(100)], 2, orders=8)
     for agent in list(world.starting):
@@ -252,6 +280,43 @@ def test_a_chain_is_one_lease() -> None:
     world.train(0, seconds=0.01)
     assert [order.task.key for order in world.agents[0][0].orders] == ["t0", "t1", "t2", "t3"]
     assert [order.kept for order in world.agents[0][0].orders] == [True] * 4
+
+
+def study(trees: int, forks: int, start: int, end: int) -> list[Task]:
+    """Trees of a trunk up to a step, and forks from there to the end."""
+    trunks = [task(f"t{tree}", steps=start) for tree in range(trees)]
+    return trunks + [
+        task(f"t{tree}f{fork}", f"t{tree}", steps=end - start)
+        for tree in range(trees)
+        for fork in range(forks)
+    ]
+
+
+def test_one_agent_has_all_trees_of_learners_that_may_be_groups() -> None:
+    world = World(study(3, 6, 100, 600), 1, fuse="auto")
+    world.ready(0)
+    assert len(world.agents[0][0].orders) == 3 * 7
+
+
+def test_a_lease_of_groups_has_so_many_learners_that_others_find_work() -> None:
+    world = World([task(f"t{number}") for number in range(600)], 1, fuse="auto")
+    world.ready(0)
+    assert len(world.agents[0][0].orders) == 200
+    world.finish()
+
+
+@pytest.mark.parametrize(("trees", "start"), [(2, 100), (3, 100), (3, 500), (1, 100), (5, 10)])
+def test_agents_have_equal_shares_of_trees_that_may_be_groups(trees: int, start: int) -> None:
+    """Once the trunks are trained, what was left of parted trees is given too."""
+    world = World(study(trees, 12, start, 600), 2, fuse="auto")
+    steps = [0, 0]
+    for agent in (0, 1):
+        world.ready(agent)
+    while not world.scheduler.over:
+        agent = min((a for a, leases in world.agents.items() if leases), key=lambda a: steps[a])
+        steps[agent] += steps_of([world.agents[agent][0].orders[0].task])
+        world.train(agent)
+    assert max(steps) <= 1.2 * min(steps)
 
 
 def test_a_task_that_kills_its_agents_ends_the_run() -> None:

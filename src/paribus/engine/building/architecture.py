@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
 import torch
 from torch import nn
 
@@ -65,11 +67,12 @@ def is_reshaped(work: Work, configuration: Configuration) -> bool:
 
 def _changed(model: nn.Module, work: Work, configuration: Configuration) -> nn.Module:
     model = _fitted(_placed(model, configuration), work, configuration)
-    if configuration.architecture:
-        probe = probe_of(work, configuration)
-        with preserved_draws():
-            for change in configuration.architecture:
-                model = change.edit(model, probe)
+    if not configuration.architecture:
+        return model
+    probe = probe_of(work, configuration)
+    with preserved_draws():
+        for change in configuration.architecture:
+            model = change.edit(model, probe)
     return model.train()
 
 
@@ -81,5 +84,12 @@ def _fitted(model: nn.Module, work: Work, configuration: Configuration) -> nn.Mo
 
 
 def _placed(model: nn.Module, configuration: Configuration) -> nn.Module:
-    numerics = configuration.numerics
-    return model.to(torch.device(numerics.device), torch_dtype(numerics.dtype)).train()
+    device, dtype = torch.device(configuration.numerics.device), torch_dtype(configuration.numerics.dtype)
+    if any(not _is_placed(tensor, device, dtype) for tensor in chain(model.parameters(), model.buffers())):
+        model = model.to(device, dtype)
+    return model.train()
+
+
+def _is_placed(tensor: torch.Tensor, device: torch.device, dtype: torch.dtype) -> bool:
+    casts = tensor.is_floating_point() or tensor.is_complex()
+    return tensor.device == device and (not casts or tensor.dtype == dtype)

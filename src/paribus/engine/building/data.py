@@ -284,23 +284,26 @@ def drawing_from(seed: int) -> Iterator[None]:
         yield
 
 
-def seed_draws(seed: int) -> None:
-    """Seed the global generators of Python, NumPy and torch's CPU."""
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
+def seed_draws(seed: int, *, others: bool = True) -> None:
+    """Seed the global generators of torch's CPU and, as the ``others``, of Python and NumPy."""
     torch.default_generator.manual_seed(seed)
+    if others:
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
 
 
 @contextmanager
-def preserved_draws() -> Iterator[None]:
-    """Put the global generators of Python, NumPy and torch's CPU back afterwards."""
-    saved = random.getstate(), np.random.get_state(), torch.default_generator.get_state()
+def preserved_draws(*, others: bool = True) -> Iterator[None]:
+    """Put the global generators of torch's CPU and, as the ``others``, of Python and NumPy back."""
+    saved = torch.default_generator.get_state()
+    saved_others = (random.getstate(), np.random.get_state()) if others else None
     try:
         yield
     finally:
-        random.setstate(saved[0])
-        np.random.set_state(saved[1])
-        torch.default_generator.set_state(saved[2])
+        torch.default_generator.set_state(saved)
+        if saved_others is not None:
+            random.setstate(saved_others[0])
+            np.random.set_state(saved_others[1])
 
 
 def other_generators() -> tuple[object, ...]:

@@ -79,6 +79,7 @@ class Outcome:
         traceback: The whole traceback, where it failed.
         state: Digest of the stored state, where it is done.
         skipped: Whether it was not trained at all, because its past failed or diverged.
+        trained: Steps that this run trained for it: those that another driver had saved are not among them.
         broken: For each metric that raised, by name, at which step and the exception's last line.
     """
 
@@ -92,4 +93,5 @@ class Outcome:
     traceback: str = ""
     state: str | None = None
     skipped: bool = False
+    trained: int = 0
     broken: Mapping[str, str] = field(default_factory=dict)

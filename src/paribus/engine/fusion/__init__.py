@@ -10,7 +10,7 @@ Fuse: TypeAlias = int | Literal["auto", False]
 """How many learners are trained as one at most; ``"auto"``: as many as pay, and none where it does not."""
 
 # Writing and proving a program takes about as long as a few hundred steps of a small model.
-WORTH = 1000
+WORTH = 400
 
 
 def check_fuse(fuse: object) -> None:
@@ -28,4 +28,4 @@ def check_fuse(fuse: object) -> None:
 
 def worth(fuse: Fuse, steps: int) -> Fuse:
     """Return ``fuse`` as it is for so many steps: with ``"auto"``, a few are not worth a program."""
-    return False if fuse == "auto" and steps < WORTH else fuse
+    return False if steps < (WORTH if fuse == "auto" else 1) else fuse

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, final
 
 import torch
@@ -11,17 +12,24 @@ import torch
 from paribus.engine.building.data import other_generators
 from paribus.engine.building.nested import tensors_of
 from paribus.engine.building.objective import check_loss, total
+from paribus.engine.fusion.inexact import close
 from paribus.engine.fusion.program import Builder, Program
 from paribus.engine.fusion.rows import RowOptimizer, Rows
 from paribus.engine.fusion.trace import Trace, Untraceable, trace_step
 from paribus.engine.training.draws import Draws
 from paribus.engine.training.segment import Run
-from paribus.engine.training.state import named_tensors, same_bits
+from paribus.engine.training.state import bits_of, named_tensors, same_bits
 from paribus.identity import derive_seed
-from paribus.interventions.sites import BatchIntervention, ConstraintIntervention
+from paribus.interventions.sites import (
+    BatchIntervention,
+    BuffersIntervention,
+    ConstraintIntervention,
+    GradientsIntervention,
+    StepIntervention,
+)
 
 Shape = tuple[tuple[tuple[int, ...], torch.dtype], ...]
-Own = tuple[dict[str, torch.Tensor], dict[torch.Tensor, dict[str, Any]]]
+Saved = tuple[dict[str, torch.Tensor], Sequence[Mapping[str, Any]]]
 
 
 @final
@@ -53,6 +61,7 @@ class Group:
         self._shared = shares(runs)
         self._batches: dict[Shape, list[torch.Tensor]] = {}
         self._generators = [torch.Generator() for _ in runs]
+        self._places = range(len(runs))
 
     def take(self, runs: Sequence[Run]) -> None:
         """Copy learners into the rows, and let their models be there."""
@@ -64,35 +73,40 @@ class Group:
         self._optimizer = RowOptimizer(self._rows, runs)
         self._feeds = [(run, rows, run.batches()) for run, rows in _courses(runs)]
         self._held = [run for run in runs if _acts(run, ConstraintIntervention)]
+        self._pushed = [row for row, run in enumerate(runs) if _acts(run, BuffersIntervention)]
+        self._steered = [row for row, run in enumerate(runs) if _acts(run, GradientsIntervention)]
         self._raw: list[Any] = [None] * len(runs)
         self.bind()
 
-    def bind(self) -> None:
-        """Let the learners' models be in the rows, as they are there."""
-        for name, stack in self._stacks.items():
-            for tensors, own in zip(self._tensors, stack.unbind(0), strict=True):
-                tensors[name].data = own
-        self._optimizer.show()
+    def bind(self, rows: Sequence[int] | None = None) -> None:
+        """Let the models of learners, of all if not told, be in the rows, as they are there."""
+        rows = self._places if rows is None else rows
+        for row in rows:
+            for name, tensor in self._tensors[row].items():
+                tensor.data = self._stacks[name][row]
+        self._optimizer.show(rows)
 
-    def copies(self) -> list[Own]:
+    def saved(self) -> Saved:
         """Copy what the learners have now."""
-        self._optimizer.show()
-        return [
-            (
-                {name: tensor.detach().clone() for name, tensor in tensors.items()},
-                {own: _cloned(entries) for own, entries in run.optimizer.state.items()},
-            )
-            for tensors, run in zip(self._tensors, self.runs, strict=True)
-        ]
+        values = self._rows.values.clone()
+        trained = dict(zip(self._gradients, self._rows.stacks(values), strict=True))
+        stacks = {n: trained[n] if n in trained else stack.clone() for n, stack in self._stacks.items()}
+        return stacks, self._optimizer.saved()
 
-    def leave(self, copies: Sequence[Own] | None = None) -> None:
-        """Give the learners tensors of their own: what they have now, or copies of before."""
-        copies = copies or self.copies()
-        for run, tensors, (own, state) in zip(self.runs, self._tensors, copies, strict=True):
-            for name, tensor in tensors.items():
+    def leave(self, saved: Saved | None = None, rows: Sequence[int] | None = None) -> None:
+        """Give learners, all if not told, tensors of their own: what they have now, or had before."""
+        stacks, states = saved or (self._stacks, self._optimizer.states())
+        rows = self._places if rows is None else rows
+        entries = self._optimizer.entries(states, rows)
+        for row in rows:
+            state = self.runs[row].optimizer.state
+            for name, tensor in self._tensors[row].items():
                 tensor.grad = None
-                tensor.data = own[name]
-            run.optimizer.state.update(state)
+                tensor.data = stacks[name][row].clone()
+            for name, found in zip(self._gradients, entries[row], strict=True):
+                state.pop(self._tensors[row][name], None)
+                if found:
+                    state[self._tensors[row][name]] = _cloned(found)
 
     def load(self, step: int) -> None:
         """Bring the batches of a step into their places."""
@@ -118,66 +132,95 @@ class Group:
         return self._batches[self.shape]
 
     def write(self) -> None:
-        """Write the program for the batches loaded; the learners have tensors of their own meanwhile.
+        """Write the program for the batches loaded.
 
         Raises:
             Untraceable: There is none.
         """
-        trace = _traced(self.runs[0], self._raw[0])
-        other = self.runs[-1], self._raw[-1]
-        if not trace.same(_traced(*other)):
+        ends = self._places[0], self._places[-1]
+        self.leave(rows=ends)  # traced is what they are alone
+        try:
+            trace, other = (_traced(self.runs[row], self._raw[row]) for row in ends)
+        finally:
+            self.bind(ends)
+        if not trace.same(other):
             raise Untraceable("its step differs between learners, or from one time to the next")
         if any(gradient is None for gradient in trace.gradients):
             raise Untraceable("a parameter gets no gradient")
         names = [*self._gradients, *(name for name in self._stacks if name not in self._gradients)]
         given = [*(self._stacks[name] for name in names), *self._batches[self.shape]]
         gradients = list(self._gradients.values())
-        self.programs[self.shape] = Builder(trace, given, gradients, self._generators).build()
+        self.programs[self.shape] = Builder(
+            trace, given, gradients, self._generators, exact=self.runs[0].configuration.is_exact
+        ).build()
 
     def step(self, step: int) -> list[float]:
         """Take one step of all learners on the batches that are loaded; return their losses.
 
         The row of a learner whose loss is not finite is of no use after it; the others' are.
+
+        Raises:
+            Untraceable: A parameter is to take no step.
         """
         program = self.programs[self.shape]
         if program.draws:
             for run, generator in zip(self.runs, self._generators, strict=True):
                 generator.manual_seed(derive_seed(run.seeds.forward, "forward", step))
-        losses = program.run()
+        for row in self._pushed:
+            self._optimizer.show([row])
+            self.runs[row].sites.change_buffers(step)
+        losses: list[float] = program.run()
+        for row in self._steered:
+            if math.isfinite(losses[row]):
+                self._change_gradients(row, step)
         self._optimizer.step(step)
         for run in self._held:
             run.constraints.hold()
         return losses
 
-    def step_alone(self, step: int) -> list[bool]:
-        """Take the same step learner by learner; tell whose loss was finite."""
+    def _change_gradients(self, row: int, step: int) -> None:
+        """Let what acts on a learner's gradients change its row."""
+        places = {self._tensors[row][name]: stack[row] for name, stack in self._gradients.items()}
+        for parameter, place in places.items():
+            parameter.grad = place
+        self.runs[row].sites.change_gradients(step)
+        for parameter, place in places.items():
+            if parameter.grad is None:
+                raise Untraceable("a parameter takes no step")
+            if parameter.grad is not place:
+                place.copy_(parameter.grad)
+
+    def step_alone(self, step: int, rows: Iterable[int]) -> list[bool]:
+        """Take the same step learner by learner, some of them; tell whose loss was finite."""
         went = []
-        for run, batch in zip(self.runs, self._raw, strict=True):
+        for row in rows:
+            run = self.runs[row]
             run.draws = Draws(run.device, always=False)  # others may have drawn meanwhile
-            went.append(run.advance(step, batch))
+            went.append(run.advance(step, self._raw[row]))
             run.draws = Draws(run.device, always=False)
         return went
 
-    def agrees(self, losses: Sequence[float], went: Sequence[bool]) -> bool:
-        """Tell whether the rows hold what learners with tensors of their own have, to the bit."""
-        if [math.isfinite(loss) for loss in losses] != list(went):
+    def agrees(self, losses: Sequence[float], went: Sequence[bool], rows: Sequence[int]) -> bool:
+        """Tell whether the rows hold what learners with tensors of their own have."""
+        if [math.isfinite(losses[row]) for row in rows] != list(went):
             return False
-        entries = self._optimizer.entries()
-        return all(self._agrees(row, entries[row]) for row, finite in enumerate(went) if finite)
+        entries = self._optimizer.entries(self._optimizer.states(), rows)
+        going = [row for row, finite in zip(rows, went, strict=True) if finite]
+        pairs = [pair for row in going for pair in self._pairs(row, entries[row])]
+        return _same(pairs, same_bits if self.runs[0].configuration.is_exact else close)
 
-    def _agrees(self, row: int, entries: Sequence[dict[str, Any]]) -> bool:
-        run, tensors = self.runs[row], self._tensors[row]
-        pairs = [(tensor, self._stacks[name][row]) for name, tensor in tensors.items()]
+    def _pairs(self, row: int, entries: Sequence[dict[str, Any]]) -> Iterator[tuple[Any, Any]]:
+        """Yield what a learner has, each beside what its row holds."""
+        state, tensors = self.runs[row].optimizer.state, self._tensors[row]
+        yield from ((tensor, self._stacks[name][row]) for name, tensor in tensors.items())
         for name, found in zip(self._gradients, entries, strict=True):
-            own = run.optimizer.state.get(tensors[name], {})
-            if own.keys() != found.keys():
-                return False
-            pairs += [(value, found[entry]) for entry, value in own.items()]
-        return all(_same(one, other) for one, other in pairs)
+            own = state.get(tensors[name], {})
+            yield own.keys(), found.keys()
+            yield from ((value, found[entry]) for entry, value in own.items() if entry in found)
 
     def show(self) -> None:
         """Let the learners' optimizers and gradients be what they are in the rows."""
-        self._optimizer.show()
+        self._optimizer.show(self._places)
         for name, stack in self._gradients.items():
             for tensors, gradient in zip(self._tensors, stack.unbind(0), strict=True):
                 tensors[name].grad = gradient
@@ -186,6 +229,13 @@ class Group:
 def shares(runs: Sequence[Run]) -> bool:
     """Tell whether learners see the same batches."""
     return len(_courses(runs)) == 1
+
+
+def acting(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Name the classes of all that acts within the steps of some learners now."""
+    events = (event for run in runs for event in run.configuration.active(run.step))
+    kinds = {type(e.intervention) for e in events if isinstance(e.intervention, StepIntervention)}
+    return tuple(sorted(f"{kind.__module__}.{kind.__qualname__}" for kind in kinds))
 
 
 def _courses(runs: Sequence[Run]) -> list[tuple[Run, list[int]]]:
@@ -228,5 +278,14 @@ def _cloned(entries: dict[str, Any]) -> dict[str, Any]:
     return {n: value.clone() if isinstance(value, torch.Tensor) else value for n, value in entries.items()}
 
 
-def _same(one: Any, other: Any) -> bool:
-    return same_bits(one, other) if isinstance(one, torch.Tensor) else bool(one == other)
+def _same(pairs: Sequence[tuple[Any, Any]], same: Callable[[torch.Tensor, torch.Tensor], bool]) -> bool:
+    """Tell whether what stands in pairs is the same."""
+    if any(_form(one) != _form(other) for one, other in pairs):
+        return False
+    tensors = [pair for pair in pairs if isinstance(pair[0], torch.Tensor)]
+    rows = (bits_of(pair[side] for pair in tensors) for side in (0, 1))
+    return all(itertools.starmap(same, zip(*rows, strict=True)))
+
+
+def _form(value: Any) -> object:
+    return (value.shape, value.dtype) if isinstance(value, torch.Tensor) else value

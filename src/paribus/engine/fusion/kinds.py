@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from paribus.engine.building.architecture import model_digest
+from paribus.engine.fusion import Fuse
 from paribus.engine.fusion.rows import obstacle
 from paribus.engine.learners.configuration import terms_at
 from paribus.engine.training.segment import Run
 from paribus.engine.training.state import named_tensors
 
-# A state's floats and its gradients, three times over, are to fit into the cache of one core.
-_CACHE = 5_000_000
+# Parameters, gradients and optimizer's state of a group, three times its models, in bytes: larger groups gain
+# no more. A model larger than this has arithmetic to do, and little else.
+_TOGETHER = 36_000_000
+_ALONE = 1_500_000
 _MOST = 128
 
 
@@ -24,13 +29,13 @@ def obstacle_in(run: Run) -> str | None:
 
 
 def kind_of(run: Run) -> object:
-    """Return what learners have in common that can be one group now."""
-    configuration, step = run.configuration, run.step
+    """Return what learners have in common that can be one group when they are at one step."""
+    configuration = run.configuration
     learns = tuple(tensor.requires_grad for tensor in named_tensors(run.model).values())
     course = configuration.course
     sizes = [(phase.start, phase.batch_size) for phase in course.phases]
     changes = tuple(now for before, now in zip([(0, 0), *sizes], sizes, strict=False) if before[1] != now[1])
-    return signature_of(run), learns, course.samples, changes, step
+    return signature_of(run), learns, course.samples, changes
 
 
 def signature_of(run: Run) -> object:
@@ -40,15 +45,16 @@ def signature_of(run: Run) -> object:
     return (
         b"".join([*parts, model_digest(configuration)]),
         configuration.numerics,
+        configuration.is_exact,
         tuple(sorted(terms_at(configuration, run.step).items())),
         type(run.optimizer),
         tuple(bool(value) for name, value in group.items() if name != "params"),
     )
 
 
-def most(run: Run, fuse: int | None) -> int:
-    """Return how many learners of a kind are trained as one: what fits into the cache, and at least one."""
-    if fuse is not None:
-        return fuse
-    size = sum(tensor.nbytes for tensor in named_tensors(run.model).values())
-    return max(1, min(_MOST, _CACHE // (3 * size)))
+def most(model: nn.Module, fuse: Fuse) -> int:
+    """Return how many learners of a kind are trained as one at most; with ``"auto"``, as many as pay."""
+    if fuse != "auto":
+        return int(fuse)
+    size = sum(tensor.nbytes for tensor in named_tensors(model).values())
+    return 1 if size > _ALONE else min(_MOST, _TOGETHER // (3 * max(1, size)))

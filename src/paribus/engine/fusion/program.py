@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from typing import Any, final
 
 import torch
 
 from paribus.engine.fusion.buffers import listed, out_of, writing
+from paribus.engine.fusion.inexact import close, loosely_stacked
+from paribus.engine.fusion.lines import Lines
 from paribus.engine.fusion.rules import Call, stacked
 from paribus.engine.fusion.trace import Form, Operation, Place, Trace, Untraceable, mapped
 from paribus.engine.training.state import same_bits
 
-_LINE = tuple[int | None, str]
 # A tensor that is made anew in each step is stacked only where that costs less than it saves.
 _STAGED = 4096
 _MADE = frozenset(
@@ -30,13 +30,14 @@ class Program:
     """The forward and backward pass of K learners.
 
     Attributes:
-        run: Computes losses and gradients of what is in the buffers; returns the losses.
+        run: Computes losses and gradients of what is in the buffers, and returns the losses; of a forward
+            pass alone, returns the stack ``(K, …)`` of what it gives, which the next run overwrites.
         draws: Whether it draws random numbers.
         looped: How many operations are computed learner by learner, by name.
         grouped: The same for all learners at once.
     """
 
-    run: Callable[[], list[float]]
+    run: Callable[[], Any]
     draws: bool
     looped: Mapping[str, int]
     grouped: Mapping[str, int]
@@ -51,6 +52,7 @@ class Builder:
         given: For each tensor that is given, its stack ``(K, *shape)``.
         gradients: For each parameter, the stack that its gradient is written to.
         generators: The learners', from which the step draws.
+        exact: Whether each learner must get the bits that it gets alone.
     """
 
     def __init__(
@@ -59,19 +61,21 @@ class Builder:
         given: Sequence[torch.Tensor],
         gradients: Sequence[torch.Tensor],
         generators: Sequence[torch.Generator],
+        *,
+        exact: bool = True,
     ) -> None:
         self._trace = trace
         self._given_stacks = given
         self._generators = generators
+        self._exact = exact
+        self._same = same_bits if exact else close
         self._rows = len(generators)
         self._gradients = gradients
         self._looped: Counter[str] = Counter()
         self._grouped: Counter[str] = Counter()
         self._stacks: dict[int, torch.Tensor] = {}  # static, by number
         self._seen: dict[int, list[torch.Tensor]] = {}  # of each learner, by number
-        self._names: dict[str, object] = {}
-        self._bound: dict[int, str] = {}
-        self._lines: list[_LINE] = []
+        self._lines = Lines()
         for place, stack in zip(trace.given, given, strict=True):
             self._hold(place.number, stack)
         for number, constant in trace.constants.items():
@@ -80,6 +84,8 @@ class Builder:
         self._changed = {self._form(place).owner for place in changes}
         makes = [o for o in trace.operations if o.name.removeprefix("aten::") not in _MADE]
         self._read = {place.number for o in makes for place in o.places()}
+        if not trace.gradients:
+            self._read.add(trace.loss.number)
         self._places = self._placed()
 
     @torch.no_grad()
@@ -98,25 +104,18 @@ class Builder:
         for stack, before in zip(self._given_stacks, saved, strict=True):
             if not torch.equal(stack, before):
                 stack.copy_(before)
-        return Program(self._compiled(self._last()), self._trace.draws, self._looped, self._grouped)
+        return Program(self._lines.compiled(self._last()), self._trace.draws, self._looped, self._grouped)
 
     def _last(self) -> str:
-        """Write how the losses are returned."""
+        """Write how the losses are returned; of a forward pass alone, the stack of what it gives."""
         loss = self._trace.loss.number
+        if not self._trace.gradients:
+            if loss not in self._stacks:
+                self._stage(loss)
+            return f"return {self._lines.name(self._stacks[loss])}"
         if loss in self._stacks:
-            return f"return {self._bind(self._stacks[loss])}.tolist()"
+            return f"return {self._lines.name(self._stacks[loss])}.tolist()"
         return f"return [{', '.join(f'{self._name(loss, k)}.item()' for k in range(self._rows))}]"
-
-    def _compiled(self, last: str) -> Callable[[], list[float]]:
-        """Bring what is done learner by learner into the learners' order: one's data stays in the cache."""
-        lines: list[str] = []
-        for alone, run in groupby(self._lines, key=lambda line: line[0] is not None):
-            found = list(run)
-            lines += [text for _, text in (sorted(found, key=lambda line: line[0] or 0) if alone else found)]
-        source = "\n    ".join(["def step():", *lines, last])
-        exec(compile(source, "<paribus fusion>", "exec"), self._names)  # written here, from the trace
-        step: Callable[[], list[float]] = self._names["step"]  # type: ignore[assignment]
-        return step
 
     # What lies where
 
@@ -161,16 +160,9 @@ class Builder:
 
     # Names in the program
 
-    def _bind(self, value: object) -> str:
-        name = self._bound.get(id(value))
-        if name is None:
-            name = self._bound[id(value)] = f"c{len(self._bound)}"
-            self._names[name] = value  # which keeps it, and so its id
-        return name
-
     def _name(self, number: int, row: int) -> str:
         if number in self._stacks:
-            return self._bind(self._seen[number][row])
+            return self._lines.name(self._seen[number][row])
         return f"v{number}_{row}"
 
     def _text(self, leaf: Any, row: int) -> str:
@@ -179,12 +171,22 @@ class Builder:
             return self._name(leaf.number, row)
         if isinstance(leaf, list | tuple) and _holds_places(leaf):
             return "[" + ", ".join(self._text(item, row) for item in leaf) + "]"
-        return self._bind(leaf)
+        return self._lines.name(leaf)
 
-    def _given(self, operation: Operation, row: int) -> tuple[Any, Any]:
-        """Return the arguments of one learner as they are now."""
-        find = lambda leaf: self._seen[leaf.number][row] if isinstance(leaf, Place) else leaf  # noqa: E731
-        return mapped(find, operation.arguments), mapped(find, dict(operation.keywords))
+    def _each(self, operation: Operation) -> Iterator[tuple[Any, Any]]:
+        """Yield the arguments of each learner as they are now."""
+        arguments = [self._column(leaf) for leaf in operation.arguments]
+        keywords = {name: self._column(leaf) for name, leaf in operation.keywords.items()}
+        for row in range(self._rows):
+            yield [column[row] for column in arguments], {name: each[row] for name, each in keywords.items()}
+
+    def _column(self, leaf: Any) -> Sequence[Any]:
+        """Return what each learner has for an argument."""
+        if isinstance(leaf, Place):
+            return self._seen[leaf.number]
+        if isinstance(leaf, list | tuple) and _holds_places(leaf):
+            return list(zip(*map(self._column, leaf), strict=True))
+        return [leaf] * self._rows
 
     # Operations
 
@@ -211,7 +213,7 @@ class Builder:
 
     def _make(self, operation: Operation, number: int) -> None:
         """What depends on no values is made once; where it is written to, in each step."""
-        arguments, keywords = self._given(operation, 0)
+        arguments, keywords = next(self._each(operation))
         made = operation.function(*arguments, **keywords)
         if number not in self._changed:
             self._hold(number, made.expand(self._rows, *made.shape))
@@ -219,15 +221,15 @@ class Builder:
         self._hold(number, self._allocated(number))
         if "empty" not in operation.name:
             self._stacks[number].copy_(made)
-            self._lines.append((None, f"{self._bind(self._stacks[number])}.copy_({self._bind(made)})"))
+            self._lines.add(f"{self._lines.name(self._stacks[number])}.copy_({self._lines.name(made)})")
 
     def _draw(self, operation: Operation, fresh: Sequence[Place]) -> None:
         names = {argument.name for argument in operation.function._schema.arguments}
         if "generator" not in names or fresh:
             raise Untraceable(f"{operation.name} draws, and takes no generator")
-        for row, generator in enumerate(self._generators):
-            self._emit(operation, row, "", {"generator": self._bind(generator)})
-            arguments, keywords = self._given(operation, row)
+        given = zip(self._generators, self._each(operation), strict=True)
+        for row, (generator, (arguments, keywords)) in enumerate(given):
+            self._emit(operation, row, "", {"generator": self._lines.name(generator)})
             operation.function(*arguments, **(keywords | {"generator": generator}))
         self._looped[operation.name] += 1
 
@@ -237,8 +239,7 @@ class Builder:
             raise Untraceable(f"{operation.name} changes an argument and makes a tensor")
         changed = operation.arguments[0].number
         before = [row.clone() for row in self._seen[changed]]
-        for row in range(self._rows):
-            arguments, keywords = self._given(operation, row)
+        for arguments, keywords in self._each(operation):
             operation.function(*arguments, **keywords)
         if changed in self._stacks and self._change_all(operation, self._stacks[changed], before):
             self._grouped[operation.name] += 1
@@ -256,16 +257,11 @@ class Builder:
         for row, old in zip(stack.unbind(0), before, strict=True):
             row.copy_(old)
         call.function(*call.arguments, **call.keywords)
-        if not same_bits(stack, alone):
+        if not self._same(stack, alone):
             stack.copy_(alone)
             return False
-        self._lines.append((None, self._line(call.function, call.arguments, call.keywords)))
+        self._lines.call(call.function, call.arguments, call.keywords)
         return True
-
-    def _line(self, function: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> str:
-        texts = [self._bind(value) for value in arguments]
-        texts += [f"{name}={self._bind(value)}" for name, value in keywords.items()]
-        return f"{self._bind(function)}({', '.join(texts)})"
 
     def _call(self, operation: Operation) -> Call | None:
         """Return an operation for all learners, where it has a rule."""
@@ -278,7 +274,11 @@ class Builder:
             operation.function, mapped(find, operation.arguments), mapped(find, dict(operation.keywords))
         )
         first = operation.results[0] if self._rows > 1 else None
-        return None if first is None else stacked(operation.name, given, self._form(first).shape)
+        if first is None:
+            return None
+        shape = self._form(first).shape
+        call = stacked(operation.name, given, shape)
+        return call if call or self._exact else loosely_stacked(operation.name, given, shape)
 
     def _stack_of(self, number: int) -> torch.Tensor:
         if number in self._stacks:
@@ -305,7 +305,7 @@ class Builder:
         call = self._call(operation)
         assert call is not None
         function, keywords = writing(call, buffers)
-        self._lines.append((None, self._line(function, call.arguments, keywords)))
+        self._lines.call(function, call.arguments, keywords)
         for place, buffer in zip(fresh, buffers, strict=True):
             self._hold(place.number, buffer)
         self._grouped[operation.name] += 1
@@ -315,18 +315,17 @@ class Builder:
         """Let a tensor that is made anew in each step be copied into a stack."""
         stack = self._stack_of(number)
         rows = ", ".join(self._name(number, row) for row in range(self._rows))
-        self._lines.append((None, f"{self._bind(torch.stack)}([{rows}], out={self._bind(stack)})"))
+        self._lines.add(f"{self._lines.name(torch.stack)}([{rows}], out={self._lines.name(stack)})")
         self._hold(number, stack)
 
     def _agrees(self, operation: Operation, fresh: Sequence[Place], buffers: Sequence[torch.Tensor]) -> bool:
         """Compare with each learner alone; what nothing reads, as the loss itself, may differ."""
-        for row in range(self._rows):
-            arguments, keywords = self._given(operation, row)
-            given = operation.function(*arguments, **keywords)
-            for place, buffer, alone in zip(fresh, buffers, listed(given), strict=True):
-                if place.number in self._read and not same_bits(buffer[row], alone):
-                    return False
-        return True
+        each = self._each(operation)
+        alone = (listed(operation.function(*arguments, **keywords)) for arguments, keywords in each)
+        return all(
+            place.number not in self._read or self._same(buffer, torch.stack(given))
+            for place, buffer, given in zip(fresh, buffers, zip(*alone, strict=True), strict=True)
+        )
 
     def _loop(self, operation: Operation, fresh: Sequence[Place]) -> None:
         """Compute an operation learner by learner, where ATen can into the learners' own rows."""
@@ -342,17 +341,17 @@ class Builder:
         self, operation: Operation, fresh: Sequence[Place], overload: Any, names: Sequence[str]
     ) -> None:
         buffers = [self._allocated(place.number) for place in fresh]
-        for row in range(self._rows):
+        for row, (arguments, keywords) in enumerate(self._each(operation)):
             outs = {name: buffer[row] for name, buffer in zip(names, buffers, strict=True)}
-            arguments, keywords = self._given(operation, row)
             overload(*arguments, **(keywords | outs))
-            self._emit(operation, row, "", {name: self._bind(out) for name, out in outs.items()}, overload)
+            self._emit(
+                operation, row, "", {name: self._lines.name(out) for name, out in outs.items()}, overload
+            )
         for place, buffer in zip(fresh, buffers, strict=True):
             self._hold(place.number, buffer)
 
     def _loop_anew(self, operation: Operation, fresh: Sequence[Place]) -> None:
-        for row in range(self._rows):
-            arguments, keywords = self._given(operation, row)
+        for row, (arguments, keywords) in enumerate(self._each(operation)):
             given, names = listed(operation.function(*arguments, **keywords)), []
             for place, each in zip(operation.results, given, strict=True):
                 names.append("_" if place is None or place not in fresh else f"v{place.number}_{row}")
@@ -371,16 +370,18 @@ class Builder:
         texts = [self._text(leaf, row) for leaf in operation.arguments]
         texts += [f"{name}={self._text(leaf, row)}" for name, leaf in operation.keywords.items()]
         texts += [f"{name}={text}" for name, text in more.items()]
-        self._lines.append((row, f"{target}{self._bind(function or operation.function)}({', '.join(texts)})"))
+        self._lines.add(
+            f"{target}{self._lines.name(function or operation.function)}({', '.join(texts)})", row
+        )
 
     def _deliver(self, number: int, target: torch.Tensor) -> None:
         """Bring a gradient into its rows, where it was not computed there."""
         stack = self._stacks.get(number)
         if stack is None:
             for row, into in enumerate(target.unbind(0)):
-                self._lines.append((row, f"{self._bind(into)}.copy_({self._name(number, row)})"))
+                self._lines.add(f"{self._lines.name(into)}.copy_({self._name(number, row)})", row)
         elif stack.data_ptr() != target.data_ptr() or stack.stride() != target.stride():
-            self._lines.append((None, f"{self._bind(target)}.copy_({self._bind(stack)})"))
+            self._lines.add(f"{self._lines.name(target)}.copy_({self._lines.name(stack)})")
 
 
 def _holds_places(leaf: Any) -> bool:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Any, final
 
 import torch
 from torch import nn
 
+from paribus.engine.fusion.inexact import FUSED
 from paribus.engine.fusion.rules import ROW
 from paribus.engine.training.segment import Run
 
@@ -76,9 +78,12 @@ class RowOptimizer:
         self._blocks: list[tuple[int, nn.Parameter]] = []
         self._step = copy.copy(runs[0].optimizer)
         self._step.param_groups, self._step.state = [], defaultdict(dict)
+        fuses = isinstance(self._step, FUSED) and not runs[0].configuration.is_exact
+        self._form = {"fused": True} if fuses else {}
         for _, block in groupby(range(len(runs)), lambda row: stride_of(runs[row])):
             members = list(block)
             self._add(members[0], members[-1] + 1)
+        self._plain = inspect.unwrap(type(self._step).step)  # without the profiler's marks: half its time
         self._scheduled = [run for run in runs if run.factor_of is not None]
 
     def _add(self, first: int, last: int) -> None:
@@ -86,7 +91,7 @@ class RowOptimizer:
         parameter.grad = self._rows.gradients[first:last]
         self._blocks.append((first, parameter))
         leader = self._runs[first].optimizer
-        self._step.param_groups.append({**leader.param_groups[0], "params": [parameter]})
+        self._step.param_groups.append({**leader.param_groups[0], **self._form, "params": [parameter]})
         for name, value in leader.state.get(self._parameters[first][0], {}).items():
             whole = value
             if isinstance(value, torch.Tensor):
@@ -107,31 +112,46 @@ class RowOptimizer:
                 run.schedule(step)
             for (first, _), group in zip(self._blocks, self._step.param_groups, strict=True):
                 group["lr"] = self._runs[first].optimizer.param_groups[0]["lr"]
-        self._step.step()
+        with torch.no_grad():
+            self._plain(self._step)
 
-    def entries(self) -> list[list[dict[str, Any]]]:
-        """Return, for each learner and each of its parameters, what its own optimizer would keep."""
-        return [row for block in self._blocks for row in self._entries(*block)]
+    def states(self) -> list[dict[str, Any]]:
+        """Return what is kept for each block."""
+        return [self._step.state.get(parameter, {}) for _, parameter in self._blocks]
 
-    def _entries(self, first: int, parameter: nn.Parameter) -> Iterator[list[dict[str, Any]]]:
-        kept = self._step.state.get(parameter, {})
-        parts = {
-            name: [stack.unbind(0) for stack in self._rows.stacks(value)]
-            for name, value in kept.items()
-            if isinstance(value, torch.Tensor) and value.ndim
-        }
-        for row in range(len(parameter)):
-            yield [
-                {n: parts[n][place][row] if n in parts else _own(value) for n, value in kept.items()}
-                for place in range(len(self._rows.names))
-            ]
+    def saved(self) -> list[dict[str, Any]]:
+        """Copy what is kept for each block."""
+        return [{name: _own(value) for name, value in kept.items()} for kept in self.states()]
 
-    def show(self) -> None:
-        """Let each learner's own optimizer see its part of the state."""
-        for run, own, found in zip(self._runs, self._parameters, self.entries(), strict=True):
-            for parameter, entries in zip(own, found, strict=True):
+    def entries(
+        self, states: Sequence[Mapping[str, Any]], rows: Iterable[int]
+    ) -> dict[int, list[dict[str, Any]]]:
+        """Return, for each parameter of some learners, what their own optimizers would keep.
+
+        Args:
+            states: What is kept for each block, now or before.
+            rows: The learners.
+        """
+        wanted, found = set(rows), {}
+        for (first, parameter), kept in zip(self._blocks, states, strict=True):
+            parts = {
+                name: self._rows.stacks(value)
+                for name, value in kept.items()
+                if isinstance(value, torch.Tensor) and value.ndim
+            }
+            for row in wanted.intersection(range(first, first + len(parameter))):
+                found[row] = [
+                    {n: parts[n][place][row - first] if n in parts else _own(v) for n, v in kept.items()}
+                    for place in range(len(self._rows.names))
+                ]
+        return found
+
+    def show(self, rows: Iterable[int]) -> None:
+        """Let the own optimizers of some learners see their part of the state."""
+        for row, found in self.entries(self.states(), rows).items():
+            for parameter, entries in zip(self._parameters[row], found, strict=True):
                 if entries:
-                    run.optimizer.state[parameter] = entries
+                    self._runs[row].optimizer.state[parameter] = entries
 
 
 def _own(value: Any) -> Any:

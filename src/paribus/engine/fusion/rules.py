@@ -86,8 +86,8 @@ def _aligned(call: Call, shape: tuple[int, ...], *, whole: bool) -> Call | None:
         return None
     return Call(
         call.function,
-        mapped(lambda leaf: _widened(leaf, len(shape)), call.arguments),
-        mapped(lambda leaf: _widened(leaf, len(shape)), dict(call.keywords)),
+        mapped(lambda leaf: widened(leaf, len(shape)), call.arguments),
+        mapped(lambda leaf: widened(leaf, len(shape)), dict(call.keywords)),
     )
 
 
@@ -95,7 +95,8 @@ def _dense(stack: torch.Tensor, shape: tuple[int, ...]) -> bool:
     return tuple(stack.shape[1:]) == shape and stack.is_contiguous()
 
 
-def _widened(leaf: Any, rank: int) -> Any:
+def widened(leaf: Any, rank: int) -> Any:
+    """Align the dimensions of one learner's tensor with those of a result of some rank; others stay."""
     if not isinstance(leaf, torch.Tensor):
         return leaf
     return leaf[(slice(None), *(None,) * (rank - leaf.ndim + 1))]
@@ -105,7 +106,7 @@ def _addmm(call: Call, shape: tuple[int, ...]) -> Call | None:
     bias, left, right = call.arguments
     if call.keywords or not _large(left, right):
         return None
-    return Call(torch.ops.aten.baddbmm.default, (_widened(bias, 2), left, right))
+    return Call(torch.ops.aten.baddbmm.default, (widened(bias, 2), left, right))
 
 
 def _mm(call: Call, shape: tuple[int, ...]) -> Call | None:
@@ -143,11 +144,17 @@ def _samples(call: Call, shape: tuple[int, ...]) -> Call | None:
 
 
 def _reduced(call: Call, shape: tuple[int, ...]) -> Call | None:
-    """Sums and means over some dimensions."""
-    stack, dims, *rest = call.arguments
-    if not dims:
+    """Sums and means over some dimensions, or over all: those of one learner."""
+    stack, *rest = call.arguments
+    if not rest and stack.ndim > 1:
+        return Call(_OVER[call.function._schema.name], (stack, list(range(1, stack.ndim))), call.keywords)
+    if not rest or not rest[0]:
         return None
+    dims, *rest = rest
     return Call(call.function, (stack, [_shifted(d) for d in dims], *rest), call.keywords)
+
+
+_OVER = {"aten::sum": torch.ops.aten.sum.dim_IntList, "aten::mean": torch.ops.aten.mean.dim}
 
 
 def _along(place: int) -> Rule:
@@ -188,10 +195,14 @@ def _mean_nll(
 ) -> None:
     """Mean negative log-likelihood of each learner, summed in another order than alone: nothing reads it."""
     loss, total = out
-    left = targets == ignored
-    found = scores.gather(2, targets.clamp(min=0).unsqueeze(2)).squeeze(2)
-    torch.sum(left.logical_not(), 1, dtype=scores.dtype, out=total)
-    torch.sum(found.masked_fill_(left, 0), 1, out=loss)
+    if _counts_all(targets, ignored):
+        torch.sum(scores.gather(2, targets.unsqueeze(2)), (1, 2), out=loss)
+        total.fill_(targets.shape[1])
+    else:
+        left = targets == ignored
+        found = scores.gather(2, targets.masked_fill(left, 0).unsqueeze(2)).squeeze(2)
+        torch.sum(left.logical_not(), 1, dtype=scores.dtype, out=total)
+        torch.sum(found.masked_fill_(left, 0), 1, out=loss)
     loss.neg_().div_(total)
 
 
@@ -203,8 +214,16 @@ def _mean_nll_backward(
     total: torch.Tensor,
     out: torch.Tensor,
 ) -> None:
-    each = (gradient / total).neg_().unsqueeze(1).masked_fill(targets == ignored, 0)
-    out.zero_().scatter_(2, targets.clamp(min=0).unsqueeze(2), each.unsqueeze(2))
+    each = (gradient / total).neg_().unsqueeze(1).expand(targets.shape)
+    if not _counts_all(targets, ignored):
+        left = targets == ignored
+        each, targets = each.masked_fill(left, 0), targets.masked_fill(left, 0)
+    out.zero_().scatter_(2, targets.unsqueeze(2), each.unsqueeze(2))
+
+
+def _counts_all(targets: torch.Tensor, ignored: int) -> bool:
+    """Tell whether no sample is left out, where that is quick to see."""
+    return ignored < 0 and int(targets.min()) >= 0
 
 
 # Rounded once, or not at all: the same bits wherever an element stands.

@@ -94,8 +94,8 @@ class Trace:
         forms: How each tensor lies in memory, by number.
         given: The tensors that differ by learner: parameters, buffers, leaves of the batch.
         constants: The tensors that the model made or holds besides, by number.
-        loss: The loss.
-        gradients: Of each parameter; ``None`` where it gets none.
+        loss: The loss; of a forward pass alone, what it gives.
+        gradients: Of each parameter; ``None`` where it gets none; empty of a forward pass alone.
     """
 
     operations: tuple[Operation, ...]
@@ -153,6 +153,29 @@ def trace_step(
     )
 
 
+def trace_forward(outputs_of: Callable[[], torch.Tensor], given: Sequence[torch.Tensor]) -> Trace:
+    """Take the forward pass alone: what it gives stands in the loss's place, and there are no gradients.
+
+    Args:
+        outputs_of: Computes what is wanted.
+        given: What differs by learner or by batch: parameters, buffers, leaves of the batch.
+
+    Raises:
+        Untraceable: What is computed depends on values, or something given is changed.
+    """
+    with torch.no_grad(), _Writer(given) as writer:
+        outputs = outputs_of()
+    places = tuple(writer.place(tensor) for tensor in given)
+    owners = {writer.forms[place.number].owner for place in places}
+    for operation in writer.operations:
+        changed = [place for place in operation.results if place] or operation.places()
+        if operation.mutates and any(writer.forms[place.number].owner in owners for place in changed):
+            raise Untraceable(f"it changes what it is given ({operation.name})")
+    return Trace(
+        tuple(writer.operations), tuple(writer.forms), places, writer.constants, writer.place(outputs), ()
+    )
+
+
 @final
 class _Writer(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Writes down operations; a tensor is told by where it lies: autograd makes new objects of old ones."""
@@ -206,7 +229,8 @@ class _Writer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         number = len(self.forms)
         self._alive.append(tensor)  # or its memory would be another tensor's
         self._numbers[_where(tensor)] = number
-        owner = self._owners.setdefault(tensor.untyped_storage().data_ptr(), number)
+        empty = tensor.numel() == 0  # such lie nowhere
+        owner = number if empty else self._owners.setdefault(tensor.untyped_storage().data_ptr(), number)
         self.forms.append(
             Form(
                 tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()), tensor.dtype, owner

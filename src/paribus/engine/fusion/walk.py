@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import final
 
 from paribus.engine.building.work import Outcome, Task
-from paribus.engine.fusion.certify import Certificate
-from paribus.engine.fusion.group import Group, Shape
+from paribus.engine.fusion.certify import Certificates
+from paribus.engine.fusion.evaluation import Evaluation
+from paribus.engine.fusion.group import Group
 from paribus.engine.training.journal import Saver
 from paribus.engine.training.segment import Progress, Run, failed
 from paribus.engine.training.state import State
@@ -27,6 +28,7 @@ class Member:
         past: Gives the state at its start, and the states that it reads.
         progress: Called now and then with the step and the loss.
         saver: Saves it now and then.
+        until: The step up to which one learner goes on, from its end on by other segments.
         run: Its moving parts, where they were made.
         seconds: Its share of the time that was taken.
         over: What became of it, if it is over before its end.
@@ -37,10 +39,16 @@ class Member:
     past: Callable[[], tuple[State | None, Mapping[str, State]]]
     progress: Progress
     saver: Saver | None
+    until: int
     run: Run | None = None
     seconds: float = 0.0
     over: Outcome | None = None
     refused: str | None = None
+
+    @property
+    def step(self) -> int:
+        """Where it is."""
+        return self.task.start if self.run is None else self.run.step
 
     @property
     def going(self) -> Run:
@@ -61,11 +69,20 @@ class Walk:
     Args:
         group: Their places.
         certificates: What is known of its programs, by the shape of a batch; it is added to.
+        evaluation: Evaluates its members.
         quicker: Whether the group is to be given up where it is no quicker.
     """
 
-    def __init__(self, group: Group, certificates: dict[Shape, Certificate], *, quicker: bool) -> None:
+    def __init__(
+        self,
+        group: Group,
+        certificates: Certificates,
+        evaluation: Evaluation,
+        *,
+        quicker: bool,
+    ) -> None:
         self._group = group
+        self._evaluation = evaluation
         self._certificates = certificates
         self._quicker = quicker
         self._due: Set[int] = frozenset()
@@ -95,10 +112,10 @@ class Walk:
         self._due = {stop}.union(*(member.going.record.steps for member in members))
         for step in range(members[0].going.step, stop):
             group.load(step)
-            certificate = self._certificates.setdefault(group.shape, Certificate())
+            certificate = self._certificates.of(group.shape)
             if certificate.holds:
                 if group.shape not in group.programs:
-                    certificate.write(group)
+                    group.write()
                 losses = group.step(step)
                 if self._is_quiet(members[0].going, step + 1, losses):
                     continue
@@ -120,15 +137,20 @@ class Walk:
         going = [member for member in members if member.over is None]
         if bound and any(step in member.going.record.steps or member.saves for member in going):
             self._group.show()
-        for member in going:
-            run = member.going
-            if not math.isfinite(run.loss):
-                run.step = step - 1
-                member.over = run.outcome("diverged", None, member.seconds)
-                continue
-            try:
-                run.reached(step, member.progress, member.saver)
-            except StoreError:
-                raise
-            except Exception as error:
-                member.over = failed(member.task, error, member.seconds)
+        finite = [member.going for member in going if math.isfinite(member.going.loss)]
+        with self._evaluation.of([run for run in finite if step in run.record.steps]):
+            for member in going:
+                self._told(member, step)
+
+    def _told(self, member: Member, step: int) -> None:
+        run = member.going
+        if not math.isfinite(run.loss):
+            run.step = step - 1
+            member.over = run.outcome("diverged", None, member.seconds)
+            return
+        try:
+            run.reached(step, member.progress, member.saver)
+        except StoreError:
+            raise
+        except Exception as error:
+            member.over = failed(member.task, error, member.seconds)

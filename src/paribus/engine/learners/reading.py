@@ -72,6 +72,7 @@ def distinct(cells: Sequence[Cell]) -> list[Cell]:
     return list(kept.values())
 
 
+@collection_paused()  # a quarter of what torch imports for its first optimizer
 def check_optimizers(cells: Sequence[Cell]) -> None:
     """Make each distinct optimizer once, on a parameter of its own, so that bad values are refused here."""
     seen: set[bytes] = set()

@@ -33,8 +33,10 @@ class Board:
         self._states = dict(states)
         self._claimant = claimant
         self._settled = settled
-        # What was given to agents, as it was left then; and the key under which its progress is saved.
+        # What was given to agents, as it was left then, and where it began at first; and the key under which
+        # its progress is saved.
         self._given: dict[str, Task] = {}
+        self._begun: dict[str, int] = {}
         self._saved: dict[str, str] = {}
 
     def claim(self, asked: Claim) -> Claimed:
@@ -54,6 +56,8 @@ class Board:
             else:
                 settled.append(found)
         self._given.update((order.task.key, order.task) for order in orders)
+        for order in orders:
+            self._begun.setdefault(order.task.key, order.task.start)
         self._claimant.give_all_back([*elsewhere, *(outcome.key for outcome in settled)])
         return Claimed(asked.agent, tuple(orders), tuple(elsewhere), tuple(settled))
 
@@ -70,8 +74,9 @@ class Board:
             if (saved := self._saved.pop(key, None)) is not None:
                 self.journal.store.discard(saved)
         self._claimant.give_all_back(each.outcome.key for each in settled)
-        for each in settled:
-            self._settled(each.outcome)
+        for outcome in (each.outcome for each in settled):
+            begun = self._begun.pop(outcome.key, outcome.step)
+            self._settled(dataclasses.replace(outcome, trained=outcome.step - begun))
 
     def save(self, key: str, outcome: Outcome) -> None:
         """Commit the progress of a task as a shorter segment, in place of what was saved before."""

@@ -51,11 +51,6 @@ class Frontier:
         """Return the first task that goes on from a key and waits for nothing else."""
         return next((task for task in self._waiting.get(key, ()) if self._only_goes_on(task, key)), None)
 
-    @property
-    def steps(self) -> int:
-        """Steps of the open tasks."""
-        return sum(task.stop - task.start for task in self._open.values())
-
     def tree_of(self, task: Task) -> list[Task]:
         """Return a task and what goes on from it and waits for nothing else, parents before children."""
         tree = [task]

@@ -53,9 +53,15 @@ class Lease:
 @final
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """An agent has started, and waits for a lease."""
+    """An agent has started, and waits for a lease.
+
+    Attributes:
+        agent: Which.
+        node: The machine that it is on, by a name of its backend's; empty where that is all the same.
+    """
 
     agent: int
+    node: str = ""
 
 
 @final

@@ -75,7 +75,8 @@ def _trained(configuration: Configuration, record: Record, work: Work) -> Reexec
     except ExecutionError as error:
         return Reexecution(key, stored, None, str(error))
     again = None if state is None else xxhash.xxh3_128_hexdigest(state.to_bytes())
-    return Reexecution(key, stored, again, "" if again == stored else _changes(record.environment))
+    changes = _changes(record.environment) if configuration.is_exact else "exact=False"
+    return Reexecution(key, stored, again, "" if again == stored else changes)
 
 
 def _changes(then: Any) -> str:

@@ -12,7 +12,8 @@ from typing import Any, final
 
 from paribus import markup
 from paribus.engine.building.work import Outcome, Task, Work
-from paribus.engine.fusion import Fuse, worth
+from paribus.engine.fusion import Fuse
+from paribus.engine.fusion.alone import worthwhile
 from paribus.engine.learners.collection import collection_paused
 from paribus.engine.learners.configuration import Configuration
 from paribus.engine.learners.reads import read_states
@@ -239,8 +240,8 @@ def execute(
         for tell_of in settled:
             tell_of(outcome)
 
-    steps = sum(task.stop - task.start for task in tasks)
-    fuse = False if driver.work.train is not None else worth(fuse, steps)
+    spans = [(task.configuration, task.start, task.stop) for task in tasks]
+    fuse = worthwhile(fuse, spans, opaque=driver.work.train is not None)
     with Claimant(driver.journal.store) as claimant:
         driver.drive(tasks, Board(states, driver.journal, claimant, told), tell, fuse)
     return outcomes
@@ -303,7 +304,7 @@ def summarise(
             failed.append((index, found[0]))
     tasks = {task.key: task for each in rounds for task in each.tasks}
     done = [outcome for outcome in outcomes if outcome.status != "failed" and not outcome.skipped]
-    trained = {outcome.key: outcome.step - tasks[outcome.key].start for outcome in done}
+    trained = {outcome.key: outcome.trained for outcome in done}
     replays = {each.plan.segments[index].key for each in rounds for index in each.plan.to_replay}
     lacked = {p.key for each in rounds for p in each.plan.learners if p.decision != "cached"}
     seconds = time.perf_counter() - began

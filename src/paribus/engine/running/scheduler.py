@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -25,13 +26,14 @@ from paribus.engine.running.messages import (
     Settle,
     Start,
 )
+from paribus.engine.running.shares import ends_of, share_out, steps_of
 from paribus.errors import ExecutionError
 
 LOSSES = 3
 # What an agent has to do beyond its present order is short, so that none waits behind a long one.
 _SECONDS_AHEAD = 1.0
 _MEMORY = 0.9
-# A lease of groups holds no more orders than this, by about a tree.
+# A lease of groups has about as many learners at most: what one agent claims, others do not train meanwhile.
 _GROUPED = 256
 
 
@@ -43,12 +45,14 @@ class _Agent:
     Attributes:
         orders: What it has and has not ended, by key, in its order.
         near: Tasks that go on from what it ended, the next one last; some may be gone.
+        node: The machine that it is on; empty where that is all the same.
         ready: Whether it has started.
         claiming: Whether tasks are being claimed for it.
     """
 
     orders: dict[str, Order] = field(default_factory=dict)
-    near: list[Task] = field(default_factory=list)
+    near: deque[Task] = field(default_factory=deque)
+    node: str = ""
     ready: bool = False
     claiming: bool = False
 
@@ -58,9 +62,10 @@ class Scheduler:
     """Walks a tree of tasks with agents that come and go.
 
     Each agent goes depth first: it prefers what goes on from the ends that it holds. An agent that has
-    nothing of its own takes the oldest task that is free. Where orders are short, leases hold several of
-    them, and an agent is given its next lease before it has ended the present one; near the end of a run
-    leases shrink, so that no agent has work left while others have none.
+    nothing of its own prefers what goes on from its node's, and else takes the oldest task that is free.
+    Where orders are short, leases hold several of them, and an agent is given its next lease before it has
+    ended the present one; near the end of a run leases shrink, so that no agent has work left while others
+    have none.
 
     Args:
         workers: How many agents to keep.
@@ -95,7 +100,7 @@ class Scheduler:
         Args:
             tasks: What to train, parents before children, with distinct keys.
             fuse: How many learners may be trained as one. Where any may, a lease is an agent's share of all
-                that is free, with what goes on from it: who is to be one group must be at one place.
+                trees: who is to be one group must be at one place.
         """
         self._take_on(tasks, fuse)
         for _ in range(min(self._workers, len(tasks)) - len(self._agents)):
@@ -110,8 +115,8 @@ class Scheduler:
             ExecutionError: A task was lost too often, or agents end before they start.
         """
         match event:
-            case Ready(number):
-                self._ready(number)
+            case Ready(number, node):
+                self._ready(number, node)
             case Ended(number, outcome):
                 self._ended(number, outcome)
             case Lost(number, reason):
@@ -126,10 +131,10 @@ class Scheduler:
 
     # --- events --------------------------------------------------------------------------------------------
 
-    def _ready(self, number: int) -> None:
+    def _ready(self, number: int, node: str) -> None:
         if number in self._agents:
             self._stillborn = 0
-            self._agents[number].ready = True
+            self._agents[number].ready, self._agents[number].node = True, node
             self._feed(number)
 
     def _ended(self, number: int, outcome: Outcome) -> None:
@@ -190,8 +195,17 @@ class Scheduler:
         self._common = deque(self._frontier.first)
         self._free = {task.key for task in self._common}
         self._idle = dict.fromkeys(number for number, agent in self._agents.items() if agent.ready)
+        # What goes on from the ends that were reached on a node.
+        self._nearby: dict[str, deque[Task]] = {}
         for agent in self._agents.values():
             agent.near.clear()
+        self._shares: deque[list[Task]] = deque()
+        if fuse is not False and self._common:
+            trees = [self._frontier.tree_of(task) for task in self._common]
+            leases = math.ceil(sum(map(ends_of, trees)) / (self._workers * _GROUPED))
+            shares = share_out(trees, [0.0] * (self._workers * leases))
+            self._shares.extend(share for share in shares if share)
+            self._free.clear()  # each is in a share
 
     def _start(self) -> None:
         self._agents[self._started] = _Agent()
@@ -209,6 +223,8 @@ class Scheduler:
         self._release(free)
         if agent is not None:
             agent.near += reversed(free)
+            if agent.node:
+                self._nearby.setdefault(agent.node, deque()).extend(free)
 
     def _release(self, tasks: Iterable[Task]) -> None:
         for task in tasks:
@@ -231,7 +247,7 @@ class Scheduler:
         return _SECONDS_AHEAD if self._pace is None else self._pace * max(1, task.stop - task.start)
 
     def _feed_idle(self) -> None:
-        while self._idle and self._free:
+        while self._idle and (self._free or self._shares):
             self._feed(next(iter(self._idle)))
 
     def _feed(self, number: int) -> None:
@@ -272,33 +288,39 @@ class Scheduler:
         return picked
 
     def _feed_group(self, number: int) -> None:
-        """Claim an agent's share of what is free, by steps, with what goes on from it."""
-        agent, picked = self._agents[number], list[Task]()
-        share = self._frontier.steps / len(self._agents)
-        while not agent.orders and (share > 0 or not picked) and len(picked) < _GROUPED:
-            if (task := self._take(agent)) is None:
-                break
-            tree = self._frontier.tree_of(task)
-            picked += tree
-            share -= sum(each.stop - each.start for each in tree)
-        if picked:
+        """Claim an agent's share: one of those made at first, and later of what was left, or came back."""
+        agent = self._agents[number]
+        if agent.orders:
+            return
+        share = self._shares.popleft() if self._shares else self._share_of_free(number)
+        if share:
+            self._free.difference_update(task.key for task in share)
             agent.claiming = True
-            asked = tuple((task, self._frontier.awaited(task.key)) for task in picked)
+            asked = tuple((task, self._frontier.awaited(task.key)) for task in share)
             self._commands.append(Claim(number, asked))
-        elif not agent.orders:
+        else:
             self._idle[number] = None
 
+    def _share_of_free(self, number: int) -> list[Task]:
+        """Share out what is free; of what others have, half is taken to be over."""
+        free = {task.key: task for task in self._common if task.key in self._free}
+        if not free:
+            return []
+        trees = [self._frontier.tree_of(task) for task in free.values()]
+        leases = math.ceil(sum(map(ends_of, trees)) / _GROUPED)
+        others = [agent for other, agent in self._agents.items() if other != number]
+        held = [steps_of(order.task for order in agent.orders.values()) / 2 for agent in others]
+        return share_out(trees, [0.0] * leases + held)[0]
+
     def _take(self, agent: _Agent) -> Task | None:
-        while agent.near:
-            task = agent.near.pop()
-            if task.key in self._free:
-                self._free.discard(task.key)
-                return task
-        while self._common:
-            task = self._common.popleft()
-            if task.key in self._free:
-                self._free.discard(task.key)
-                return task
+        """Take what goes on from an agent's own ends; else from those of its node; else the oldest task."""
+        near, nearby = agent.near, self._nearby.get(agent.node, deque())
+        for tasks, take in ((near, near.pop), (nearby, nearby.popleft), (self._common, self._common.popleft)):
+            while tasks:
+                task = take()
+                if task.key in self._free:
+                    self._free.discard(task.key)
+                    return task
         return None
 
     def _issued(self) -> list[Command]:

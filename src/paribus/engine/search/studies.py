@@ -125,6 +125,20 @@ def by_treatments(cells: Sequence[Cell]) -> list[list[Cell]]:
     return list(groups.values())
 
 
+def ends_of(studies: Sequence[Study], filler: Filler) -> list[Cell]:
+    """Fill a cell of each arm with each end of each dimension, the others in their middle.
+
+    Raises:
+        LevelError: An intervention refuses a value that a sampler may suggest.
+    """
+    cells = []
+    for arm in (arm for study in studies for arm in study.arms if arm.space):
+        middle = {name: dimension.at(0.5) for name, dimension in arm.space.items()}
+        ends = [(name, end) for name, dimension in arm.space.items() for end in dimension.ends()]
+        cells += [filler.fill(arm.cells[0], middle | {name: end}) for name, end in ends]
+    return cells
+
+
 def planned(studies: Sequence[Study], search: Search) -> list[list[Suggestion]]:
     """List the trials of each study under a sampler that looks at no result."""
     if search.sampler == "grid":

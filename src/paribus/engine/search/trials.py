@@ -12,7 +12,7 @@ from paribus.engine.planning.plan import Stop
 from paribus.engine.search.cutting import Cut, Cutter, make_cutter
 from paribus.engine.search.scores import Score, Scores
 from paribus.engine.search.search import Search, check_metrics
-from paribus.engine.search.studies import Study, Suggestion, planned, read_studies
+from paribus.engine.search.studies import Study, Suggestion, ends_of, planned, read_studies
 from paribus.engine.search.suggestions import Asked, Past, Suggestions, Told
 from paribus.errors import ConfigurationError
 from paribus.identity import digest
@@ -71,6 +71,7 @@ class Trials:
         store: Where suggestions are kept.
         cutter: Applies the search's pruner; ``None``: there is none.
         suggestions: Of each study, where the sampler looks at no result.
+        ends: Cells at the ends of all ranges, where it is not known what will be suggested.
     """
 
     def __init__(
@@ -82,10 +83,12 @@ class Trials:
         store: Store,
         cutter: Cutter | None,
         suggestions: Sequence[Sequence[Suggestion]],
+        ends: Sequence[Cell],
     ) -> None:
         self.search = search
         self.studies = studies
         self.scores = scores
+        self.ends = ends
         self._cutter = cutter
         self._filler = filler
         self._filled: dict[tuple[int, int], tuple[Any, tuple[Cell, ...]]] = {}
@@ -264,6 +267,7 @@ def read_search(
     studies, plain = read_studies(cells, search, filler)
     digests = check_metrics(search.metrics, metrics, cells[0].configuration)
     suggestions = [] if search.is_adaptive else planned(studies, search)
+    ends = ends_of(studies, filler) if search.is_adaptive else []
     cutter = None
     if search.pruner is not None:
         given = search.pruner
@@ -272,7 +276,7 @@ def read_search(
         learners = [cell.configuration for cell in cells]
         cutter = make_cutter(pruner, metrics, learners, opened)
     scores = Scores(opened(), digests)
-    return Trials(search, studies, filler, scores, opened(), cutter, suggestions), plain
+    return Trials(search, studies, filler, scores, opened(), cutter, suggestions, ends), plain
 
 
 def cells_of(plain: Iterable[Cell], trials: Iterable[Trial]) -> list[Cell]:

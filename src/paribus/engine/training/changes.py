@@ -81,7 +81,7 @@ class Constraints:
     def __init__(self, model: nn.Module, kept: Kept, held: Sequence[Event] = ()) -> None:
         """Hold the events given; what others keep is only handed on."""
         self.kept = kept
-        self._parameters = dict(model.named_parameters())
+        self._parameters = dict(model.named_parameters()) if held else {}
         self._held = [(event.intervention, kept.get(event.digest.hex(), {})) for event in held]
 
     @torch.no_grad()
@@ -111,6 +111,8 @@ def begin(
     """
     held = [e for e in configuration.active(start) if isinstance(e.intervention, ConstraintIntervention)]
     once = [e for e in _beginning(configuration, start) if isinstance(e.intervention, StateIntervention)]
+    if not held and not once:
+        return Constraints(model, {})
     going = {name: kept[name] for name in (e.digest.hex() for e in held if e.start < start) if name in kept}
     own = _seen(model, optimizer, list(going.values()))
     with torch.no_grad():

@@ -10,8 +10,6 @@ from typing import final
 import numpy as np
 import torch
 
-from paribus.engine.building.data import other_generators
-
 
 class LateDraw(Exception):  # noqa: N818  # no error: a reason to train again
     """A model drew from Python's or NumPy's generator in a later step, and not in the first."""
@@ -29,24 +27,23 @@ class Draws:
     def __init__(self, device: torch.device, *, always: bool) -> None:
         self._device = device
         self._others: bool | None = True if always else None
-        self._unmoved: object = None
+        self._seed = 0
 
     @contextmanager
     def of(self, seed: int) -> Iterator[None]:
         """Seed the generators for the block."""
         seed_torch(seed, self._device)
         if self._others is not False:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-        before = other_generators() if self._others is None else None
+            _seed_others(seed)
         yield
-        if before is not None:
-            self._unmoved = other_generators()
-            self._others = self._unmoved != before
+        if self._others is None:
+            self._others, self._seed = _have_drawn(seed), seed
+        elif self._others:  # what a metric draws then must not show where the segment began
+            _seed_others(seed)
 
     def check(self) -> None:
         """Raise where a step drew from a generator that was not seeded for it."""
-        if self._others is False and other_generators() != self._unmoved:
+        if self._others is False and _have_drawn(self._seed):
             raise LateDraw
 
 
@@ -55,3 +52,20 @@ def seed_torch(seed: int, device: torch.device) -> None:
     torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         torch.cuda.manual_seed(seed)
+
+
+def _seed_others(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+
+
+def _have_drawn(seed: int) -> bool:
+    """Tell whether anybody drew from Python's or NumPy's generator since they were seeded; seed them anew.
+
+    What comes next is compared, and not their states: NumPy's takes as long to read as a small layer's step.
+    """
+    following = random.random(), np.random.random_sample()
+    _seed_others(seed)
+    first = random.random(), np.random.random_sample()
+    _seed_others(seed)
+    return following != first

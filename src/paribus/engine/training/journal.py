@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import final
 
@@ -12,6 +13,8 @@ from paribus.engine.building.work import Outcome, Task, Work
 from paribus.engine.training.ledger import put_parts, record_of
 from paribus.engine.training.state import State
 from paribus.store import Store
+
+_SIDE_BY_SIDE = 8
 
 
 @final
@@ -47,6 +50,17 @@ class Journal:
         if state is None:
             return outcome
         return dataclasses.replace(outcome, state=self.store.put(state.to_bytes()))
+
+    def put_all(self, ended: Sequence[tuple[State | None, Outcome]]) -> list[Outcome]:
+        """Put the final states of tasks that ended together; return the outcomes with their digests.
+
+        They are synced side by side: a disk takes little longer for a few files than for one. Each is there
+        when this returns, and rows come after that.
+        """
+        if len(ended) < 2:
+            return [self.put(outcome, state) for state, outcome in ended]
+        with ThreadPoolExecutor(_SIDE_BY_SIDE) as threads:
+            return list(threads.map(lambda each: self.put(each[1], each[0]), ended))
 
     def commit(self, task: Task, outcome: Outcome) -> None:
         """Write an outcome; metrics that the store already has under the key are kept."""

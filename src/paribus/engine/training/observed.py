@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, final
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from paribus.engine.building.data import Source
 from paribus.engine.building.nested import tensors_of
 from paribus.engine.building.objective import Objective, Value, total
 from paribus.engine.learners.configuration import Configuration
 from paribus.engine.training.state import named_tensors
+from paribus.engine.training.watch import Watch
 from paribus.errors import MetricError, suggest
 from paribus.identity import derive_seed
 from paribus.loggers import ObservedLearner, Predictions
+
+Together = Callable[[str], tuple[torch.Tensor, torch.Tensor] | None]
 
 
 @final
@@ -49,31 +52,58 @@ class ObservedSplit:
 
 
 @final
-@dataclass(eq=False)
 class Observed:
     """A learner at a step, to read and never to change.
 
-    Attributes:
+    Args:
         model: In eval mode, without gradients.
         optimizer: With its state.
         objective: What is minimised.
         configuration: What decides the run.
         splits: The data by the name of the split.
         step: Optimizer steps taken.
+        watch: Is told when the model is evaluated or handed out; ``None``: nobody looks.
+
+    Attributes:
+        together: Gives outputs and targets of a split where learners like this one are evaluated as one now.
     """
 
-    model: nn.Module
-    optimizer: torch.optim.Optimizer
-    objective: Objective
-    configuration: Configuration
-    splits: Mapping[str, ObservedSplit]
-    step: int = 0
-    _predictions: dict[str, Predictions] = field(default_factory=dict)
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        objective: Objective,
+        configuration: Configuration,
+        splits: Mapping[str, ObservedSplit],
+        step: int = 0,
+        watch: Watch | None = None,
+    ) -> None:
+        self.objective = objective
+        self.configuration = configuration
+        self.splits = splits
+        self.step = step
+        self.together: Together | None = None
+        self._model = model
+        self._optimizer = optimizer
+        self._watch = watch
+        self._predictions: dict[str, Predictions] = {}
 
     def at(self, step: int) -> None:
         """Move to a step; what was evaluated before is forgotten."""
         self.step = step
         self._predictions.clear()
+
+    @property
+    def model(self) -> nn.Module:
+        """The model, in eval mode."""
+        self._hand()
+        return self._model
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer with its state."""
+        self._hand()
+        return self._optimizer
 
     @property
     def epoch(self) -> float:
@@ -93,7 +123,7 @@ class Observed:
             MetricError: There is no split of that name.
         """
         if split not in self._predictions:
-            self._predictions[split] = self._evaluate(self._split("predictions", split))
+            self._predictions[split] = self._evaluate(split, self._split("predictions", split))
         return self._predictions[split]
 
     def batches(self, split: str) -> Iterator[Predictions]:
@@ -103,10 +133,11 @@ class Observed:
             MetricError: There is no split of that name.
         """
         for place, batch in enumerate(self._split("batches", split).batches()):
+            self._evaluating()
             with self._seeded(place):
-                predicted = self.objective.predict(self.model, batch)
+                predicted = self.objective.predict(self._model, batch)
                 if predicted is None:
-                    found = _found(self.objective.value(self.model, batch))
+                    found = _found(self.objective.value(self._model, batch))
                 else:
                     found = _found(self.objective.value_of(*predicted), *predicted, inputs=batch[0])
             yield found
@@ -137,11 +168,36 @@ class Observed:
             for name, tensor in ours.items():
                 if tensor.is_floating_point():
                     tensor.lerp_(theirs[name], weight)
-        return dataclasses.replace(self, model=model, _predictions={})
+        return Observed(
+            model, self._optimizer, self.objective, self.configuration, self.splits, self.step, self._watch
+        )
 
-    def _evaluate(self, split: ObservedSplit) -> Predictions:
+    def _hand(self) -> None:
+        if self._watch is not None:
+            self._watch.hand()
+
+    def _evaluating(self) -> None:
+        if self._watch is not None:
+            self._watch.evaluate()
+        if torch.is_grad_enabled():  # outputs lead back to the parameters
+            self._hand()
+
+    def _evaluate(self, name: str, split: ObservedSplit) -> Predictions:
         with self._seeded():
+            joined = self._of_group(name)
+            if joined is not None:
+                return _found(self.objective.value_of(*joined), *joined)
+        with self._seeded():
+            self._evaluating()
             return self._predicted(split)
+
+    def _of_group(self, split: str) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Return outputs and targets where they are what the model would give now, found for many at once."""
+        if self.together is None or (self._watch is not None and self._watch.meddled):
+            return None
+        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_in_torch_dispatch_mode():
+            return None
+        return self.together(split)
 
     @contextmanager
     def _seeded(self, *place: int) -> Iterator[None]:
@@ -157,10 +213,10 @@ class Observed:
     def _predicted(self, split: ObservedSplit) -> Predictions:
         outputs, targets, hidden = [], [], []
         for batch in split.batches():
-            predicted = self.objective.predict(self.model, batch)
+            predicted = self.objective.predict(self._model, batch)
             if predicted is None:
                 samples = len(next(tensors_of(batch)))
-                hidden.append((samples, _found(self.objective.value(self.model, batch))))
+                hidden.append((samples, _found(self.objective.value(self._model, batch))))
             else:
                 outputs.append(predicted[0])
                 targets.append(predicted[1])
@@ -171,8 +227,12 @@ class Observed:
 
 
 def _found(value: Value, outputs: Any = None, targets: Any = None, inputs: Any = None) -> Predictions:
-    terms = {name: float(term) for name, term in value.items()} if isinstance(value, Mapping) else {}
-    return Predictions(float(total(value)), outputs, targets, inputs, terms)
+    terms = {name: _number(term) for name, term in value.items()} if isinstance(value, Mapping) else {}
+    return Predictions(_number(total(value)), outputs, targets, inputs, terms)
+
+
+def _number(term: Any) -> float:
+    return float(term.detach() if isinstance(term, torch.Tensor) else term)  # a metric may have gradients on
 
 
 def _mean(parts: Sequence[tuple[int, Predictions]]) -> Predictions:

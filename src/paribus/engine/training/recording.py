@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -14,10 +14,12 @@ from paribus.engine.building.data import Source
 from paribus.engine.building.work import Task, Work
 from paribus.engine.training.draws import seed_torch
 from paribus.engine.training.observed import Observed, ObservedSplit
-from paribus.engine.training.state import bits_of, same_bits
+from paribus.engine.training.watch import Watch
 from paribus.errors import MetricError
 from paribus.identity import derive_seed
-from paribus.loggers import Metric
+from paribus.loggers import Logger, Metric
+
+_OWN = (Logger.loss, Logger.accuracy)
 
 
 @final
@@ -27,6 +29,7 @@ class Recorder:
     Attributes:
         rows: For each metric by name, its steps and, by value name, its values.
         broken: For each metric that raised, by name, at which step first and the exception's last line.
+        observed: The learner as metrics see it.
     """
 
     def __init__(
@@ -52,7 +55,10 @@ class Recorder:
                 if step > task.start or drawn or task.start == task.stop:
                     self._due.setdefault(step, []).append(metrics[name])
         placed = {name: ObservedSplit(source) for name, source in splits.items()}
-        self._observed = Observed(model, optimizer, work.objective, task.configuration, placed)
+        self._watch = Watch(model, optimizer)
+        self.observed = Observed(
+            model, optimizer, work.objective, task.configuration, placed, watch=self._watch
+        )
 
     @property
     def steps(self) -> Set[int]:
@@ -68,19 +74,18 @@ class Recorder:
         due = self._due.get(step)
         if due is None:
             return
-        self._observed.at(step)
-        watch = _Watch(self._observed.model, self._observed.optimizer)
+        self.observed.at(step)
         with torch.no_grad():
             for metric in due:
-                watch.evaluate()
+                self._watch.begin(trusted=getattr(metric.compute, "__func__", None) in _OWN)
                 with self._attempt(metric, step):
                     append_row(self.rows, metric.name, step, self._values(metric))
-                if watch.sees_a_change():
+                if self._watch.sees_a_change():
                     raise MetricError(
                         f"{metric.name}: the metric changed the model or its optimizer; a metric only reads: "
                         "work on copy.deepcopy(learner.model), or put back what was there"
                     )
-        self._observed.model.train()
+        self._watch.end()
 
     @contextmanager
     def _attempt(self, metric: Metric, step: int) -> Iterator[None]:
@@ -102,54 +107,13 @@ class Recorder:
         Another segment does not know what held in this one, and may record again: readers take the first.
         """
         if metric.condition is None:
-            return metric.values(self._observed)
-        if metric.name in self._held or not metric.condition(self._observed):
+            return metric.values(self.observed)
+        if metric.name in self._held or not metric.condition(self.observed):
             return {}
-        values = metric.values(self._observed)
+        values = metric.values(self.observed)
         if values:
             self._held.add(metric.name)
         return values
-
-
-@final
-class _Watch:
-    """Sees whether a metric leaves what the next step starts from as it is."""
-
-    def __init__(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._modules = list(model.modules())
-        self._training: list[bool] = []
-        self._settings, self._bits = self._seen()
-
-    def evaluate(self) -> None:
-        """Let the model evaluate, as it does already unless a metric left it otherwise."""
-        if not self._training or self._training != [module.training for module in self._modules]:
-            self._model.eval()
-            self._training = [module.training for module in self._modules]
-
-    def sees_a_change(self) -> bool:
-        """Tell whether anything is not what it was at first."""
-        settings, bits = self._seen()
-        return (
-            settings != self._settings
-            or len(bits) != len(self._bits)
-            or not all(map(same_bits, bits, self._bits))
-        )
-
-    def _seen(self) -> tuple[object, list[torch.Tensor]]:
-        """Return settings, and the content of tensors: their versions do not see ``.data``."""
-        # Torch's own walks over a model take longer than a small one's step.
-        parts = [part for module in self._modules for part in module._modules.values()]
-        trained = _tensors(module._parameters for module in self._modules)
-        buffers = _tensors(module._buffers for module in self._modules)
-        groups = [{n: v for n, v in group.items() if n != "params"} for group in self._optimizer.param_groups]
-        settings = [id(each) for each in (*parts, *trained)], [p.requires_grad for p in trained], groups
-        return settings, bits_of([*trained, *buffers, *_tensors(self._optimizer.state.values())])
-
-
-def _tensors(entries: Iterable[Mapping[Any, Any]]) -> list[torch.Tensor]:
-    return [value for each in entries for value in each.values() if isinstance(value, torch.Tensor)]
 
 
 def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str, object]) -> None:

@@ -140,14 +140,14 @@ class Run:
         self.draws = Draws(self.device, always=draws_late)
         self.record = Recorder(task, work, self.model, self.optimizer, self.splits, drawn=state is None)
 
-    def walk(self, progress: Progress, saver: Saver | None) -> str:
-        """Train from where it is to the end; return ``done`` or ``diverged``."""
+    def walk(self, progress: Progress, saver: Saver | None, stop: int | None = None) -> str:
+        """Train from where it is to a step, or to the end; return ``done`` or ``diverged``."""
         if self._train is not None:
             return self._hand_over(self._train, progress)
         self.begin()
-        steps = range(self.step, self.task.stop)
+        steps = range(self.step, self.task.stop if stop is None else stop)
         with self.sites.hooked():
-            for step, batch in zip(steps, self.batches(), strict=True):
+            for step, batch in zip(steps, self.batches(), strict=False):
                 if not self.advance(step, batch):
                     return "diverged"
                 self.reached(step + 1, progress, saver)

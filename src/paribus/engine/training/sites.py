@@ -51,7 +51,8 @@ class Sites:
         self._buffers = [each for each in active if isinstance(each, BuffersIntervention)]
         self._model = model
         self._optimizer = optimizer
-        self._parameters = dict(model.named_parameters())
+        within = self._gradients or self._buffers
+        self._parameters = dict(model.named_parameters()) if within else {}
         self._augment = augment
         self._step: int | None = None
         self._differentiating = False

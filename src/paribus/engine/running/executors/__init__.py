@@ -11,7 +11,7 @@ from paribus.engine.running.executors.ray import Ray
 from paribus.engine.running.executors.serial import Serial
 from paribus.errors import ConfigurationError, suggest
 
-__all__ = ["Executor", "Joblib", "Local", "Ray", "Serial", "choose_executor"]
+__all__ = ["Executor", "Joblib", "Local", "Ray", "Serial", "choose_executor", "prepare"]
 
 
 def choose_executor(executor: str | Executor, workers: int | None = None) -> Executor:
@@ -37,3 +37,9 @@ def choose_executor(executor: str | Executor, workers: int | None = None) -> Exe
     if executor == "serial" and workers not in (None, 1):
         raise ConfigurationError(f"run: executor='serial' has one worker, got workers={workers}; use 'local'")
     return known[executor]()
+
+
+def prepare(executor: Executor) -> None:
+    """Begin what takes an executor long to start, and can go on beside the checks before a run."""
+    if isinstance(executor, Local):
+        executor.prepare()

@@ -20,10 +20,9 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, final
 
-import cloudpickle
-
 from paribus.engine.running.executors.base import Backend
 from paribus.engine.running.executors.serving import GONE, Address, Closing, Failed, Noted, Opening
+from paribus.engine.running.executors.shipping import packed
 from paribus.engine.running.executors.sources import are_current, sources
 from paribus.engine.running.messages import Event, Lease, Lost, Reached, Saved, Tell
 from paribus.engine.training.journal import Journal
@@ -190,7 +189,7 @@ class Crew(Backend):
         """Send a lease; where the agent is gone, its loss is told, or has been told already."""
         if agent in self._hands:
             with suppress(*GONE):
-                self._hands[agent].connection.send(cloudpickle.dumps(lease))
+                self._hands[agent].connection.send(packed(lease))
 
     def process(self, agent: int) -> int:
         """Return the number of the process that is an agent."""

@@ -14,9 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-from joblib import cpu_count
-from joblib.externals.loky.process_executor import ProcessPoolExecutor, ShutdownExecutorError
-
 from paribus.engine.building.work import Work
 from paribus.engine.running.executors.base import Backend, Executor
 from paribus.engine.running.executors.crew import Crew, Door, Hand, Launcher
@@ -49,6 +46,8 @@ class Joblib(Executor):
     @contextmanager
     def connect(self, work: Work, journal: Journal, tell: Tell) -> Iterator[Backend]:
         """Let each agent be one long task of the pool; one that dies takes the others with it."""
+        from joblib import cpu_count
+
         workers = self.workers or cpu_count()
         with tempfile.TemporaryDirectory(prefix="paribus-") as folder, closing(Door()) as door:
             launcher, idle = _Loky(workers, door.address), list[Hand]()
@@ -98,6 +97,8 @@ class _Loky(Launcher):
             self.kill()
 
     def launch(self, number: int) -> None:
+        from joblib.externals.loky.process_executor import ShutdownExecutorError
+
         try:
             self._launched[number] = self._submit(number)
         except (BrokenProcessPool, ShutdownExecutorError):
@@ -116,6 +117,8 @@ class _Loky(Launcher):
         return None if error is None else f"its process ended before it had started: {error}"
 
     def _submit(self, number: int) -> Future[None]:
+        from joblib.externals.loky.process_executor import ProcessPoolExecutor
+
         if self._place not in _pools:
             processes = ProcessPoolExecutor(
                 self._workers, timeout=_IDLE_SECONDS, initializer=_end_with, initargs=(os.getpid(),)

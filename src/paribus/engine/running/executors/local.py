@@ -14,8 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from joblib import cpu_count
-
 from paribus.engine.building.work import Work
 from paribus.engine.running.executors.base import Backend, Executor
 from paribus.engine.running.executors.crew import Crew, Door, Hand, Launcher
@@ -46,9 +44,16 @@ class Local(Executor):
         if self.workers is not None and self.workers < 1:
             raise ConfigurationError(f"Local: workers={self.workers!r}; expected at least 1")
 
+    @staticmethod
+    def prepare() -> None:
+        """Start the process that forks agents: it loads torch meanwhile."""
+        _home()
+
     @contextmanager
     def connect(self, work: Work, journal: Journal, tell: Tell) -> Iterator[Backend]:
         """Take what is warm, and start what lacks."""
+        from joblib import cpu_count
+
         workers = self.workers or cpu_count()
         with tempfile.TemporaryDirectory(prefix="paribus-") as folder:
             home = _home()

@@ -18,8 +18,10 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # children that end leave nothing behind
     address = pickle.loads(bytes.fromhex(sys.argv[1]))
+    gc.disable()  # a fifth of what imports take
     _import_all()
     gc.freeze()  # what all agents share is not copied because a collector looked at it
+    gc.enable()
     for line in sys.stdin.buffer:
         if os.fork() == 0:
             _be_agent(address, int(line))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import os
+import pickle
 import secrets
 import socket
 import sys
@@ -22,7 +23,8 @@ from paribus.engine.running.executors.shipping import pack
 from paribus.engine.running.executors.sources import are_current, sources
 from paribus.engine.running.messages import Tell
 from paribus.engine.training.journal import Journal
-from paribus.errors import ConfigurationError, ExecutionError
+from paribus.errors import ConfigurationError, ExecutionError, StoreError
+from paribus.store.objects import Objects
 
 _KNOCK_SECONDS = 5.0
 _PROBE_SECONDS = 120.0
@@ -78,7 +80,7 @@ class Ray(Executor):
         packed = pack(work) if work not in _kept.parcels else None
         ours = _join(ray, self)
         room = self._room(ray)
-        _probe(ray, journal.store.path)
+        _probe(ray, journal.store.objects)
 
         def ship(again: bool) -> Parcel:
             if again or work not in _kept.parcels:
@@ -90,6 +92,7 @@ class Ray(Executor):
         backend = ActorBackend(
             self.workers or room,
             self._maker(ray),
+            self._sparer(ray) if ours else None,
             ship,
             journal,
             tell,
@@ -125,10 +128,7 @@ class Ray(Executor):
         return room
 
     def _maker(self, ray: Any) -> Callable[[], Any]:
-        # Losses are the scheduler's business: it knows what was lost, and Ray would train it twice.
-        actor = ray.remote(max_restarts=0, max_task_retries=0)(Slot).options(
-            num_cpus=self.cpus, num_gpus=self.gpus, resources=dict(self.resources)
-        )
+        actor = _slot(ray, num_cpus=self.cpus, num_gpus=self.gpus, resources=dict(self.resources))
 
         def make() -> Any:
             if not any(_fitting(n["Resources"], self._need, 1) for n in ray.nodes() if n["Alive"]):
@@ -136,6 +136,16 @@ class Ray(Executor):
             return actor.remote(self.gpus)
 
         return make
+
+    def _sparer(self, ray: Any) -> Callable[[], Any] | None:
+        """Return what makes a spare: on the machine's own Ray an agent needs no core that Ray knows of."""
+        return None if self.gpus or self.resources else lambda: _slot(ray, num_cpus=0).remote(0)
+
+
+def _slot(ray: Any, **options: Any) -> Any:
+    # Losses are the scheduler's business: it knows what was lost, and Ray would train it twice.
+    slot = ray.remote(max_restarts=0, max_task_retries=0, enable_task_events=False)(Slot)
+    return slot.options(**options)
 
 
 def _fitting(has: Mapping[str, float], need: Mapping[str, float], otherwise: int | None) -> int:
@@ -335,8 +345,8 @@ def _surroundings(ours: bool) -> Surroundings:
 # --- the store -----------------------------------------------------------------------------------------
 
 
-def _probe(ray: Any, folder: Path) -> None:
-    """See whether every node reads and writes the store.
+def _probe(ray: Any, objects: Objects) -> None:
+    """See whether every node reads and writes the store's objects.
 
     Raises:
         ExecutionError: One does not, or has no Paribus.
@@ -347,45 +357,43 @@ def _probe(ray: Any, folder: Path) -> None:
     nodes = {n["NodeID"]: n["NodeManagerAddress"] for n in ray.nodes() if n["Alive"] and n["NodeID"] != here}
     if not nodes:
         return
-    probe = folder / f".probe-{secrets.token_hex(8)}"
-    probe.write_text("driver")
+    probes = [objects.put(secrets.token_bytes(16))]
     try:
         reached = ray.remote(num_cpus=0, max_retries=0)(reaches)
         asked = {
             reached.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False)).remote(
-                str(probe)
+                pickle.dumps(objects), probes[0]
             ): address
             for node, address in nodes.items()
         }
         for answer, address in asked.items():
-            _check_answer(ray, answer, address, probe)
+            probes.append(_written(ray, answer, address, objects))
     finally:
-        for path in folder.glob(f"{probe.name}*"):
-            path.unlink(missing_ok=True)
+        objects.remove(objects.find(filter(None, probes)), math.inf)
 
 
-def _check_answer(ray: Any, answer: Any, address: str, probe: Path) -> None:
+def _written(ray: Any, answer: Any, address: str, objects: Objects) -> str:
+    """Return the digest of what a node has put."""
     try:
         refused, written = ray.get(answer, timeout=_PROBE_SECONDS)
     except Exception as error:
         told = str(error).strip().rsplit("\n", 1)[-1]
         raise ExecutionError(f"Ray: the node {address} cannot look for the store ({told})") from error
-    if not refused and not probe.with_name(written).exists():
-        refused = f"what it writes to {probe.parent} is not there on this machine"
+    if not refused and not objects.holds(written):
+        refused = f"what it writes to {objects.place} is not there on this machine"
     if refused:
         raise ExecutionError(
             f"Ray: the node {address} does not reach the store: {refused}; give the experiment a store on a "
-            "file system that all nodes share"
+            "file system that all nodes share, or with its objects at an address, such as 's3://bucket/runs'"
         )
+    return str(written)
 
 
-def reaches(probe: str) -> tuple[str, str]:
-    """Read what the driver wrote, and write beside it; return why that failed, and the name written."""
-    path = Path(probe)
-    answer = f"{path.name}-{secrets.token_hex(4)}"
+def reaches(packed: bytes, probe: str) -> tuple[str, str]:
+    """Read what the driver put, and put something; return why that failed, and the digest of what was put."""
     try:
-        path.read_text()
-        path.with_name(answer).write_text("node")
-    except OSError as error:
-        return f"{error.strerror or error}: {path.parent}", answer
-    return "", answer
+        objects: Objects = pickle.loads(packed)
+        objects.get(probe)
+        return "", objects.put(secrets.token_bytes(16))
+    except StoreError as error:
+        return str(error).removeprefix("Store: ").partition(";")[0], ""

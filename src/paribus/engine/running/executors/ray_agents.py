@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, final
 
 from paribus.engine.building.work import Work
 from paribus.engine.running.agent import Agent
 from paribus.engine.running.executors.base import Backend
-from paribus.engine.running.executors.shipping import unpack
+from paribus.engine.running.executors.serving import sendable
+from paribus.engine.running.executors.shipping import packed, unpack
 from paribus.engine.running.messages import Ended, Event, Lease, Lost, Message, Ready, Tell
 from paribus.engine.training.journal import Journal
 from paribus.errors import ExecutionError, ParibusError
 
-# Events that come within this time travel together; what is over in less is told once, at the lease's end.
+# Events that come within this time travel together; a lease that is over in less is told of once, at its end.
 _TOGETHER_SECONDS = 0.05
 _PATIENCE_SECONDS = 60.0
+# A spare costs seconds of a core to start, which a short run does not have.
+_SPARE_SECONDS = 10.0
 
 
 @final
@@ -78,35 +83,44 @@ class Slot:
             torch.cuda.set_per_process_memory_fraction(gpus)
         self._works: dict[str, Work] = {}
         self._told: list[Ended | Message] = []
+        self._leases: deque[Future[None]] = deque()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="paribus-agent")
 
-    def begin(
-        self, number: int, token: str, packed: Any, journal: Journal, surroundings: Surroundings
-    ) -> None:
-        """Be an agent of a run."""
+    def begin(self, number: int, token: str, packed: Any, journal: bytes, surroundings: Surroundings) -> str:
+        """Be an agent of a run; return the node that this is."""
+        import ray
+
         surroundings.enter()
         if token not in self._works:
             self._works = {token: _unpacked(*packed)}
         self._told.clear()
-        self._agent = Agent(number, self._works[token], journal, self._told.append)
+        self._leases.clear()
+        self._agent = Agent(number, self._works[token], pickle.loads(journal), self._told.append)
+        return str(ray.get_runtime_context().get_node_id())
 
-    def train(self, lease: Lease) -> Iterator[list[Ended | Message | Exception | None]]:
-        """Train a lease; yield what is to be told, then an error that ends the run, then ``None``."""
-        training = self._thread.submit(self._agent.train, lease)
-        while not wait([training], _TOGETHER_SECONDS).done:
-            if self._told:
-                yield [*self._drained()]
-        error = training.exception()
-        yield [*self._drained(), *([error] if isinstance(error, Exception) else []), None]
+    def train(self, lease: bytes) -> bytes:
+        """Begin to train a lease, after those before it, and tell as `hear` does."""
+        self._leases.append(self._thread.submit(self._agent.train, pickle.loads(lease)))
+        return self.hear()
+
+    def hear(self) -> bytes:
+        """Wait for something to tell, and tell it.
+
+        Returns:
+            Pickled: events, then for each lease that is over ``None``, or the error that ends the run.
+        """
+        while not wait([self._leases[0]], _TOGETHER_SECONDS).done and not self._told:
+            pass
+        over = [lease.exception() for lease in takewhile(Future.done, [*self._leases])]
+        told = self._told[:]
+        del self._told[: len(told)]  # the other thread may have appended meanwhile
+        for _ in over:
+            self._leases.popleft()
+        return pickle.dumps([*told, *(sendable(e) if isinstance(e, Exception) else None for e in over)])
 
     def rest(self) -> None:
         """Let go of the run's states."""
         del self._agent
-
-    def _drained(self) -> list[Ended | Message]:
-        told = self._told[:]
-        del self._told[: len(told)]  # the other thread may have appended meanwhile
-        return told
 
 
 def _unpacked(skeleton: bytes, buffers: Sequence[Any]) -> Work:
@@ -124,12 +138,16 @@ class _Seat:
 
     Attributes:
         actor: Its actor.
-        streams: What is to come from it, in this order: that it has begun, then the events of each lease.
+        answers: What is to come from it, in this order: that it has begun, then what it tells of leases.
+        begun: Whether it has begun.
+        leases: How many it has that are not over.
         rested: Whether it was at rest before, and may have ended there.
     """
 
     actor: Any
-    streams: deque[Any] = field(default_factory=deque)
+    answers: deque[Any]
+    begun: bool = False
+    leases: int = 0
     rested: bool = False
 
 
@@ -140,6 +158,8 @@ class ActorBackend(Backend):
     Args:
         workers: How many agents to keep.
         make: Makes an actor; an error where no node can hold one.
+        spare: Makes an actor that holds nothing that others may want, and waits to take the place of one that
+            is lost; ``None``: there is no such thing.
         ship: Puts the work into the object store, where it is not.
         journal: Puts states, where the agents are.
         tell: Takes what agents tell on the way.
@@ -154,6 +174,7 @@ class ActorBackend(Backend):
         self,
         workers: int,
         make: Callable[[], Any],
+        spare: Callable[[], Any] | None,
         ship: Callable[[bool], Parcel],
         journal: Journal,
         tell: Tell,
@@ -164,12 +185,13 @@ class ActorBackend(Backend):
 
         self._ray = ray
         self.workers = workers
-        self._make, self._ship, self._warm = make, ship, warm
-        self._journal, self._tell = journal, tell
+        self._make, self._spare, self._ship, self._warm = make, spare, ship, warm
+        self._journal, self._tell = pickle.dumps(journal), tell
         self._surroundings = surroundings
         self._seats: dict[int, _Seat] = {}
         self._lacking = False
-        self._waiting_since: float | None = time.monotonic()
+        self._since = time.monotonic()
+        self._warned = False
 
     def start(self, agent: int) -> None:
         """Let an actor be an agent: one at rest, or a new one."""
@@ -178,24 +200,25 @@ class ActorBackend(Backend):
         parcel = self._ship(self._lacking)
         self._lacking = False
         begun = actor.begin.remote(agent, parcel.token, parcel.reference, self._journal, self._surroundings)
-        self._seats[agent] = _Seat(actor, deque([begun]), rested)
+        self._seats[agent] = _Seat(actor, deque([begun]), rested=rested)
 
     def assign(self, agent: int, lease: Lease) -> None:
         """Send a lease."""
         if agent in self._seats:  # else its loss is being told
             seat = self._seats[agent]
-            seat.streams.append(seat.actor.train.remote(lease))
+            seat.answers.append(seat.actor.train.remote(packed(lease)))
+            seat.leases += 1
 
     def receive(self, seconds: float) -> Sequence[Event]:
         """Wait for whichever agent tells something first, and take what all have told."""
-        heads = {seat.streams[0]: agent for agent, seat in self._seats.items() if seat.streams}
+        self._watch()
+        heads = {seat.answers[0]: agent for agent, seat in self._seats.items() if seat.answers}
         if not heads:
             time.sleep(seconds)
             return []
         ready, _ = self._ray.wait(list(heads), num_returns=1, timeout=seconds)
         if ready and len(heads) > 1:
             ready, _ = self._ray.wait(list(heads), num_returns=len(heads), timeout=0)
-        self._watch(bool(ready))
         return [event for head in ready for event in self._read(heads[head], head)]
 
     def actor(self, agent: int) -> Any:
@@ -205,7 +228,7 @@ class ActorBackend(Backend):
     def close(self, *, keep: bool) -> None:
         """End all agents; where they may be kept, those that have nothing to do go to rest instead."""
         for seat in self._seats.values():
-            if keep and not seat.streams:
+            if keep and not seat.answers:
                 seat.actor.rest.remote()
                 self._warm.append(seat.actor)
             else:
@@ -213,17 +236,20 @@ class ActorBackend(Backend):
         self._seats.clear()
 
     def _read(self, agent: int, head: Any) -> list[Event]:
-        """Take what has come of a stream."""
+        """Take an answer, and ask for another where a lease is not over."""
         try:
-            begins = isinstance(head, self._ray.ObjectRef)
-            told = self._ray.get(head if begins else next(head))
+            told = self._ray.get(head)
         except self._ray.exceptions.RayError as error:
             return self._lost(agent, error)
-        if begins:
-            self._seats[agent].streams.popleft()
-            self._seats[agent].rested = False
-            return [Ready(agent)]
-        return self._heard(agent, told)
+        seat = self._seats[agent]
+        seat.answers.popleft()
+        if not seat.begun:
+            seat.begun, seat.rested = True, False
+            return [Ready(agent, told)]
+        events = self._heard(seat, pickle.loads(told))
+        if seat.leases and not seat.answers:
+            seat.answers.append(seat.actor.hear.remote())
+        return events
 
     def _lost(self, agent: int, error: Exception) -> list[Event]:
         """Give an agent up; where it is well, and the experiment is not, the run ends."""
@@ -238,11 +264,11 @@ class ActorBackend(Backend):
             return []
         return [Lost(agent, _in_short(cause))]
 
-    def _heard(self, agent: int, told: Sequence[Ended | Message | Exception | None]) -> list[Event]:
+    def _heard(self, seat: _Seat, told: Sequence[Ended | Message | Exception | None]) -> list[Event]:
         events: list[Event] = []
         for each in told:
             if each is None:
-                self._seats[agent].streams.popleft()
+                seat.leases -= 1
             elif isinstance(each, Ended):
                 events.append(each)
             elif isinstance(each, Exception):
@@ -251,17 +277,20 @@ class ActorBackend(Backend):
                 self._tell(each)
         return events
 
-    def _watch(self, came: bool) -> None:
-        """Say so, once, where no agent has started for long: others may have what it needs."""
-        if came:
-            self._waiting_since = None
-        if self._waiting_since is not None and time.monotonic() - self._waiting_since > _PATIENCE_SECONDS:
-            self._waiting_since = None
-            warnings.warn(
-                f"Ray: no agent has started in {_PATIENCE_SECONDS:.0f} seconds; others may have the nodes' "
-                "resources, and the run waits for them",
-                stacklevel=2,
-            )
+    def _watch(self) -> None:
+        """See to what a run wants only when it is long: a spare, and a word where nothing happens."""
+        waited = time.monotonic() - self._since
+        begun = [seat.begun for seat in self._seats.values()]
+        if self._spare is not None and not self._warm and all(begun) and waited > _SPARE_SECONDS:
+            self._warm.append(self._spare())
+        if not self._warned and waited > _PATIENCE_SECONDS:
+            self._warned = True
+            if not any(begun):
+                warnings.warn(
+                    f"Ray: no agent has started in {_PATIENCE_SECONDS:.0f} seconds; others may have the "
+                    "nodes' resources, and the run waits for them",
+                    stacklevel=2,
+                )
 
 
 def _unable(cause: Exception) -> Exception:

@@ -116,7 +116,7 @@ def serve(connection: Connection) -> None:
                     train(pickle.loads(message))
             except Exception as error:
                 train = None
-                connection.send(Failed(_sendable(error)))
+                connection.send(Failed(sendable(error)))
 
 
 def _send(connection: Connection, noted: threading.Semaphore, message: object) -> None:
@@ -160,7 +160,8 @@ def _opened(opening: Opening, send: Callable[[object], None]) -> Callable[[Lease
     return agent.train
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
+    """Return an error, or what it says where it cannot travel."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
