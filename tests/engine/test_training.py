@@ -391,10 +391,11 @@ def test_a_state_is_written_as_safetensors_does(dtype: torch.dtype) -> None:
 
 
 def test_a_state_is_finite_where_each_number_is() -> None:
-    def finite(*numbers: float) -> bool:
-        return State(0, {"model/w": torch.tensor(numbers, dtype=torch.float16)}, {}).finite
+    def finite(*numbers: float, dtype: torch.dtype = torch.float16) -> bool:
+        return State(0, {"model/w": torch.tensor(numbers).to(dtype)}, {}).finite
 
     assert finite(1.0, -2.0)
+    assert finite(1.0, -2.0, dtype=torch.float8_e4m3fn)  # which has no sum
     assert finite(60000.0, 60000.0)  # whose sum is infinite
     assert not finite(1.0, float("inf"))
     assert not finite(float("inf"), -float("inf"))

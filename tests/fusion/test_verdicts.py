@@ -92,8 +92,8 @@ def test_a_remembered_refusal_costs_no_probe(exp: Experiment, tmp_path: Path) ->
     assert (certificates.refused, certificates.compared) == (SLOW.refused, 0)
 
 
-@pytest.mark.parametrize("at", range(3))
-def test_a_proof_finds_one_bit(exp: Experiment, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+def plant(monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    """Let groups compute one number wrong, of one learner in one step."""
     honest = RowOptimizer.step
 
     def planted(self: RowOptimizer, step: int) -> None:
@@ -101,8 +101,24 @@ def test_a_proof_finds_one_bit(exp: Experiment, monkeypatch: pytest.MonkeyPatch,
         if step == at:
             self._rows.values[at, 3] += 1e-6
 
-    alone = walked(exp, False)
     monkeypatch.setattr(RowOptimizer, "step", planted)
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_proof_finds_one_bit(exp: Experiment, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
+    alone = walked(exp, False)
+    plant(monkeypatch, at)
     assert differences(walked(exp, 8), alone) == []
     (certificates,) = together.known.values()
     assert certificates.refused == "its bits differ"
+
+
+def test_a_remembered_proof_is_not_trusted(
+    exp: Experiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = walked(exp, 8, tmp_path)
+    together.known.clear()
+    plant(monkeypatch, 0)
+    assert differences(ends, walked(exp, 8, tmp_path)) == []
+    (file,) = tmp_path.glob("*.json")
+    assert json.loads(file.read_bytes())["refused"] == "its bits differ"

@@ -64,7 +64,7 @@ class Template(ModelSource):
             for name, module in reversed(list(model.named_modules()))
             if (reset := reset_of(module)) is not None
         ]
-        # Torch's own layers draw from torch alone, and NumPy's state takes as long to keep as small weights.
+        # Torch's own layers draw from torch alone; keeping NumPy's state takes as long as drawing a layer.
         others = not all(type(module).__module__.startswith("torch.nn.modules.") for _, module, _ in drawn)
         with preserved_draws(others=others):
             for name, _, reset in drawn:

@@ -37,15 +37,15 @@ Joined = tuple[torch.Tensor, torch.Tensor]
 class Evaluation:
     """Evaluates learners whose models differ in numbers alone, many at once.
 
-    The forward pass is written for 1, 2, 4, 8 and 16 of them, as many as are there and fit into the cache. What
-    cannot be written, or gives other bits than a learner alone, each learner evaluates itself.
+    The forward pass is written for 1, 2, 4, 8 and 16 of them, as many as are there and fit into the cache.
+    What cannot be written, or gives other bits than a learner alone, each learner evaluates itself.
 
     Args:
         quicker: Whether a program must be quicker, and is written only for what is evaluated often.
 
     Attributes:
         evaluated: How many splits were evaluated so, of all learners.
-        refused: Why others are not, by how many they are, 0 for any number, and the shapes of a split's batches.
+        refused: Why others are not: by their number, 0 for any, and the shapes of a split's batches.
     """
 
     def __init__(self, *, quicker: bool) -> None:
@@ -81,7 +81,7 @@ class Evaluation:
             return []
         batches = list(source.evaluation())
         shapes = tuple(_shape(batch) for batch in batches)
-        if (0, shapes) in self.refused or not self._pays(shapes):
+        if (0, shapes) in self.refused or not self._pays(len(runs), shapes):
             return []
         rows = 0
         try:
@@ -103,10 +103,10 @@ class Evaluation:
             return joined
         return []
 
-    def _pays(self, shapes: tuple[Shape, ...]) -> bool:
-        """Tell whether a split was evaluated so often that it will be again; count."""
+    def _pays(self, count: int, shapes: tuple[Shape, ...]) -> bool:
+        """Tell whether a split is evaluated so often that a program is worth it."""
         self._asked[shapes] += 1
-        return not self._quicker or self._asked[shapes] > _PATIENCE
+        return not self._quicker or self._asked[shapes] + count > _PATIENCE
 
     def _forward(self, runs: Sequence[Run], shape: Shape, batch: Any) -> _Forward:
         if shape not in self._forwards:

@@ -270,9 +270,13 @@ class Together:
         return known[place]
 
     def _evaluation(self, members: Sequence[Member]) -> Evaluation:
-        """Return how members of one kind are evaluated."""
+        """Return how members of one kind are evaluated; programs of kinds not met for longest are let go."""
         signature = signature_of(members[0].going)
-        return self._evaluations.setdefault(signature, Evaluation(quicker=self._fuse == "auto"))
+        evaluation = self._evaluations.pop(signature, None) or Evaluation(quicker=self._fuse == "auto")
+        while len(self._evaluations) >= _KEPT:
+            del self._evaluations[next(iter(self._evaluations))]
+        self._evaluations[signature] = evaluation
+        return evaluation
 
     def _group(self, members: Sequence[Member]) -> Group:
         """Return the group for members, made where there is none; those not used for longest are let go."""

@@ -157,7 +157,7 @@ class Scheduler:
         self._stillborn += not agent.ready
         if self._stillborn > LOSSES:
             raise ExecutionError(f"run: {self._stillborn} agents ended before they had started: {reason}")
-        for key in list(agent.orders)[:1]:  # the others had not begun
+        for key in list(agent.orders)[:1]:  # the others had not begun, or it stands for its group
             self._losses[key] = self._losses.get(key, 0) + 1
             if self._losses[key] > LOSSES:
                 raise ExecutionError(

@@ -211,7 +211,8 @@ def _copied(tensor: torch.Tensor) -> torch.Tensor:
 
 def _is_finite(tensor: torch.Tensor) -> bool:
     # A sum is finite only where each number is; where it is not, it may itself have overflowed.
-    return math.isfinite(tensor.sum().item()) or bool(torch.isfinite(tensor).all())
+    summed = tensor.dtype in _RANKED and math.isfinite(tensor.sum().item())
+    return summed or bool(torch.isfinite(tensor).all())
 
 
 def _safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:

@@ -34,7 +34,7 @@ class _InProcess(Backend):
     """One agent, which trains while its driver waits for events."""
 
     workers = 1
-    orders = 8  # short ones are claimed together
+    orders = 1
 
     def __init__(self, work: Work, journal: Journal, tell: Tell) -> None:
         self._work = work
