@@ -183,21 +183,21 @@ class Observed:
             self._hand()
 
     def _evaluate(self, name: str, split: ObservedSplit) -> Predictions:
-        with self._seeded():
-            joined = self._of_group(name)
-            if joined is not None:
-                return _found(self.objective.value_of(*joined), *joined)
+        if self.together is not None and self._is_as_it_was():
+            with self._seeded():
+                joined = self.together(name)
+                if joined is not None:
+                    return _found(self.objective.value_of(*joined), *joined)
         with self._seeded():
             self._evaluating()
             return self._predicted(split)
 
-    def _of_group(self, split: str) -> tuple[torch.Tensor, torch.Tensor] | None:
-        """Return outputs and targets where they are what the model would give now, found for many at once."""
-        if self.together is None or (self._watch is not None and self._watch.meddled):
-            return None
-        if torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_in_torch_dispatch_mode():
-            return None
-        return self.together(split)
+    def _is_as_it_was(self) -> bool:
+        """Tell whether what many gave at once is what the model would give now."""
+        if self._watch is not None and self._watch.meddled:
+            return False
+        modes = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu") or is_in_torch_dispatch_mode()
+        return not modes
 
     @contextmanager
     def _seeded(self, *place: int) -> Iterator[None]:

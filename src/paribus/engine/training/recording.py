@@ -77,7 +77,7 @@ class Recorder:
         self.observed.at(step)
         with torch.no_grad():
             for metric in due:
-                self._watch.begin(trusted=getattr(metric.compute, "__func__", None) in _OWN)
+                self._watch.begin(trusted=_is_own(metric))
                 with self._attempt(metric, step):
                     append_row(self.rows, metric.name, step, self._values(metric))
                 if self._watch.sees_a_change():
@@ -114,6 +114,11 @@ class Recorder:
         if values:
             self._held.add(metric.name)
         return values
+
+
+def _is_own(metric: Metric) -> bool:
+    """Tell whether no code of a user's is run for a metric, beside the model and the objective."""
+    return metric.condition is None and getattr(metric.compute, "__func__", None) in _OWN
 
 
 def append_row(rows: dict[str, Any], metric: str, step: int, values: Mapping[str, object]) -> None:
