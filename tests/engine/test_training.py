@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import random
 from functools import partial
 from pathlib import Path
@@ -11,14 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
 from torch import nn
 
 from learning_cases import POINTS, Stochastic, experiment, run, states, trained
 from paribus.datasets import digits, synthetic_regression
 from paribus.engine.building.model import Template
-from paribus.engine.training.state import _RANKED, State
+from paribus.engine.training.state import State
 from paribus.errors import ConfigurationError
 from paribus.identity import derive_seed, generator
 from paribus.interventions import (
@@ -375,19 +373,6 @@ def test_equal_states_give_equal_bytes_and_come_back() -> None:
     back = State.from_bytes(payload)
     assert (back.step, back.plain) == (7, state.plain)
     assert back.to_bytes() == payload
-
-
-@pytest.mark.parametrize("dtype", [*_RANKED, torch.complex64], ids=str)
-def test_a_state_is_written_as_safetensors_does(dtype: torch.dtype) -> None:
-    tensors = {
-        "model/b": torch.ones(3).to(dtype),
-        "model/a": torch.zeros(2, 1),
-        'optimizer/é"/n': torch.tensor(1).to(dtype),
-        "kept/none": torch.zeros(0, 2, dtype=dtype),
-    }
-    payload = State(1, tensors, {}).to_bytes()
-    header = json.dumps({"step": 1, "plain": {}}, sort_keys=True)
-    assert payload == safetensors.torch.save(tensors, metadata={"paribus": header})
 
 
 def test_a_state_is_finite_where_each_number_is() -> None:

@@ -21,20 +21,7 @@ from paribus.errors import ConfigurationError, CorruptObjectError
 _HEADER = "paribus"
 _PLAIN = (bool, int, float, str, type(None))
 _SMALL = 1024
-# The order in which safetensors writes tensors: the widest first.
-_DTYPES = (
-    (torch.int64, "I64"),
-    (torch.float64, "F64"),
-    (torch.float32, "F32"),
-    (torch.int32, "I32"),
-    (torch.bfloat16, "BF16"),
-    (torch.float16, "F16"),
-    (torch.int16, "I16"),
-    (torch.int8, "I8"),
-    (torch.uint8, "U8"),
-    (torch.bool, "BOOL"),
-)
-_RANKED = {dtype: (rank, word) for rank, (dtype, word) in enumerate(_DTYPES)}
+_SUMMED = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 @final
@@ -67,7 +54,7 @@ class State:
         """Write the state as safetensors; equal states give equal bytes."""
         # One entry: safetensors writes several in no fixed order.
         header = json.dumps({"step": self.step, "plain": self.plain}, sort_keys=True)
-        return _safetensors(self.tensors, {_HEADER: header})
+        return safetensors.torch.save(dict(self.tensors), metadata={_HEADER: header})
 
     @classmethod
     def from_bytes(cls, payload: bytes) -> State:
@@ -210,31 +197,6 @@ def _copied(tensor: torch.Tensor) -> torch.Tensor:
 
 
 def _is_finite(tensor: torch.Tensor) -> bool:
-    # A sum is finite only where each number is; where it is not, it may itself have overflowed.
-    summed = tensor.dtype in _RANKED and math.isfinite(tensor.sum().item())
+    # A sum is quicker, and finite only where each number is; where it is not, it may itself have overflowed.
+    summed = tensor.dtype in _SUMMED and math.isfinite(tensor.sum().item())
     return summed or bool(torch.isfinite(tensor).all())
-
-
-def _safetensors(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
-    """Write what ``safetensors.torch.save`` writes, to the byte, in a third of its time for small tensors.
-
-    Source:
-        The format's description, https://huggingface.co/docs/safetensors.
-    """
-    if not all(tensor.dtype in _RANKED for tensor in tensors.values()):
-        return safetensors.torch.save(dict(tensors), metadata=dict(metadata))
-    header: dict[str, object] = {"__metadata__": metadata}
-    blocks, begin = list[Any](), 0
-    for name in sorted(tensors, key=lambda name: (_RANKED[tensors[name].dtype][0], name.encode())):
-        tensor = tensors[name]
-        end = begin + tensor.nbytes
-        header[name] = {
-            "dtype": _RANKED[tensor.dtype][1],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
-        blocks.append(tensor.reshape(-1).view(torch.uint8).numpy())
-        begin = end
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return b"".join([len(text).to_bytes(8, "little"), text, *blocks])
