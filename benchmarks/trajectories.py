@@ -33,11 +33,11 @@ def _study(steps: int, momenta: Sequence[float], repetitions: int) -> list[Figur
 
         def together() -> Callable[[], object]:
             exp = _together(next(fresh), steps, momenta)
-            return lambda: trained.append(exp.run(progress=False).steps_trained)
+            return lambda: trained.append(exp.run(progress=False, fuse=False).steps_trained)
 
         def alone() -> Callable[[], object]:
             learners = list(_alone(fresh, steps, momenta))
-            return lambda: [exp.run(progress=False) for exp in learners]
+            return lambda: [exp.run(progress=False, fuse=False) for exp in learners]
 
         timings = side_by_side({"together": together, "alone": alone}, repetitions)
     shared = plan.steps_distinct / plan.steps_asked

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from paribus import Experiment
+from paribus import Experiment, Logger, register_metric
 from paribus.datasets import digits
 from paribus.engine.fusion import WORTH, together
 from paribus.errors import ConfigurationError
@@ -23,8 +25,8 @@ DESIGN = [
 ]
 
 
-def experiment(store: Path, steps: int = 50, interventions: Any = DESIGN) -> Experiment:
-    return Experiment(partial(MLP, 64, (16,)), DATA, interventions, steps=steps, store=store)
+def experiment(store: Path, steps: int = 50, interventions: Any = DESIGN, **options: Any) -> Experiment:
+    return Experiment(partial(MLP, 64, (16,)), DATA, interventions, steps=steps, store=store, **options)
 
 
 def found(exp: Experiment) -> list[Any]:
@@ -89,3 +91,27 @@ def test_threads_of_the_caller_are_left_alone(folder: Path) -> None:
     before = torch.get_num_threads()
     experiment(folder, 12).run(progress=False, fuse=4)
     assert torch.get_num_threads() == before
+
+
+class Interrupting(Logger):
+    """An interrupt, as of a user, in the middle of the training."""
+
+    @register_metric(every=7)
+    def interrupt(self, learner: Any) -> float:
+        if learner.step == 21 and os.environ.pop("PARIBUS_TEST", ""):
+            signal.raise_signal(signal.SIGINT)
+        return 0.0
+
+
+def test_an_interrupt_saves_those_who_go_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PARIBUS_TEST", "interrupt")
+    seeds = InitWeights.make_variations(seed=range(4))
+    with pytest.raises(KeyboardInterrupt):
+        experiment(folder, 40, seeds, logger=Interrupting()).run(progress=False, fuse=4)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    exp = experiment(folder, 40, seeds, logger=Interrupting())
+    assert exp.plan().steps_to_train == 4 * (40 - 21)
+    exp.run(progress=False, fuse=4)
+    other = experiment(folder.with_name("other"), 40, seeds, logger=Interrupting())
+    other.run(progress=False, fuse=False)
+    assert found(exp) == found(other)

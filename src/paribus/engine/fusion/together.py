@@ -17,6 +17,7 @@ from paribus.engine.fusion.alone import obstacle_of
 from paribus.engine.fusion.certify import Certificates
 from paribus.engine.fusion.evaluation import Evaluation
 from paribus.engine.fusion.group import Group, acting, shares
+from paribus.engine.fusion.interrupts import Interrupted
 from paribus.engine.fusion.kinds import kind_of, most, obstacle_in, signature_of
 from paribus.engine.fusion.rows import stride_of
 from paribus.engine.fusion.walk import Member, Walk
@@ -169,8 +170,12 @@ class Together:
             self._ready[kind] = ahead
         members = self._begun([member for member in members if member.step == step])
         groups, others, least = self._parted(members)
-        for chunk in groups:
-            self._walk(chunk, self._meeting(kind, chunk, members, least))
+        try:
+            for chunk in groups:
+                self._walk(chunk, self._meeting(kind, chunk, members, least))
+        except Interrupted:
+            self._save(members)
+            raise
         for member in others:
             self._walk_alone(member, self._meeting(kind, [member], members, 1))
         for member in members:
@@ -286,6 +291,14 @@ class Together:
             del self._groups[next(iter(self._groups))]
         self._groups[place] = group
         return group
+
+    def _save(self, members: Sequence[Member]) -> None:
+        """Save how far those came who are not over."""
+        for member in (*members, *(each for ready in self._ready.values() for each in ready)):
+            task, run, saver = member.task, member.run, member.saver
+            if run is not None and saver is not None and member.over is None and run.step > task.start:
+                with numerics(task.configuration.numerics), preserved_draws():
+                    run.save(saver)
 
     def _conclude(self, member: Member) -> None:
         """Put a member where it belongs now."""

@@ -12,6 +12,7 @@ from paribus.engine.building.work import Outcome, Task
 from paribus.engine.fusion.certify import Certificates
 from paribus.engine.fusion.evaluation import Evaluation
 from paribus.engine.fusion.group import Group
+from paribus.engine.fusion.interrupts import Interrupted, interrupts_wait
 from paribus.engine.training.journal import Saver
 from paribus.engine.training.segment import Progress, Run, failed
 from paribus.engine.training.state import State
@@ -92,10 +93,12 @@ class Walk:
 
         Raises:
             StoreError: Progress cannot be saved.
+            Interrupted: After a step; the members have tensors of their own.
         """
         began = time.perf_counter()
         try:
-            refused = self._advance(members, stop)
+            with interrupts_wait() as ask:
+                refused = self._advance(members, stop, ask)
         except StoreError:
             raise
         except Exception as error:  # one of them, or the group: alone from the start it shows
@@ -106,11 +109,12 @@ class Walk:
             member.seconds += (time.perf_counter() - began) / len(members)
         return refused
 
-    def _advance(self, members: Sequence[Member], stop: int) -> str | None:
+    def _advance(self, members: Sequence[Member], stop: int, ask: Callable[[], None]) -> str | None:
         group = self._group
         group.take([member.going for member in members])
         self._due = {stop}.union(*(member.going.record.steps for member in members))
         for step in range(members[0].going.step, stop):
+            self._ask(members, step, ask)
             group.load(step)
             certificate = self._certificates.of(group.shape)
             if certificate.holds:
@@ -128,6 +132,16 @@ class Walk:
                 return certificate.refused
         group.leave()
         return None
+
+    def _ask(self, members: Sequence[Member], step: int, ask: Callable[[], None]) -> None:
+        """Let an interrupt come before a step."""
+        try:
+            ask()
+        except Interrupted:
+            self._group.leave()
+            for member in members:
+                member.going.step = step
+            raise
 
     def _is_quiet(self, first: Run, step: int, losses: Sequence[float]) -> bool:
         """Tell whether nothing is to be done for any member after a step."""

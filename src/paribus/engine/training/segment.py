@@ -177,7 +177,7 @@ class Run:
             progress(step, self.loss)
             self._reported = time.perf_counter()
             if saver is not None and saver.due and step < self.task.stop:
-                self._save(saver)
+                self.save(saver)
 
     def _hand_over(self, train: Train, progress: Progress) -> str:
         """Let the user's own function train from start to stop; return ``done``."""
@@ -225,7 +225,12 @@ class Run:
         rows, broken = self.record.rows, self.record.broken
         return Outcome(self.task.key, status, self.step, rows, finite, seconds, broken=broken)
 
-    def _save(self, saver: Saver) -> None:
+    def save(self, saver: Saver) -> None:
+        """Save it as it is.
+
+        Raises:
+            StoreError: It cannot be saved.
+        """
         self.draws.check()
         state = self.capture()
         key = self.configuration.key(self.step)
