@@ -123,8 +123,8 @@ BENCHMARK = Benchmark(
     {
         "full": {
             "studies": (
+                ("MLP", 600, 18),  # first: warm agents remember what was proven
                 ("MLP", 6000, 6),
-                ("MLP", 600, 18),
                 ("MLP, late windows", 6000, 6),
                 ("MLP of 64-32-10", 600, 32),
                 ("LeNet5", 600, 6),
