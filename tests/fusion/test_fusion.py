@@ -282,6 +282,15 @@ def test_a_large_model_is_exact_too(folder: Path) -> None:
     assert is_fused(experiment(folder, seeds, model=LeNet5, dataset=digits(), steps=4))
 
 
+@pytest.mark.parametrize("name", ["adam", "nesterov", "asgd"])
+def test_alike_learners_of_more_rows_than_an_optimizer_takes_at_once_are_exact(
+    folder: Path, name: str
+) -> None:
+    seeds, rates = InitWeights.make_variations(seed=range(5)), SetOptimizer.make_variations(lr=(0.01, 0.02))
+    options = {"optimizer": OPTIMIZERS[name], "schedule": Cosine(), "steps": 5}
+    assert is_fused(experiment(folder, [seeds, rates], model=partial(MLP, 64, (3000,)), **options), 10)
+
+
 def test_auto_leaves_short_runs_alone(folder: Path) -> None:
     exp = experiment(folder, InitWeights.make_variations(seed=range(3)))
     assert not is_fused(exp, "auto")

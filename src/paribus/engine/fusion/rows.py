@@ -30,6 +30,9 @@ ELEMENTWISE: tuple[type[torch.optim.Optimizer], ...] = (
     torch.optim.Rprop,
     torch.optim.ASGD,
 )
+# What an optimizer makes on its way for more bytes of parameters than these is memory that the system gives and
+# takes back in each step: for Adam three times the time.
+_BLOCK = 2_000_000
 
 
 @final
@@ -64,7 +67,7 @@ class Rows:
 
 @final
 class RowOptimizer:
-    """Steps on rows: one call for each block of neighbouring learners that step alike.
+    """Steps on rows: neighbouring learners that step alike are one parameter group, of few parameters.
 
     Args:
         rows: The learners' rows.
@@ -78,25 +81,35 @@ class RowOptimizer:
         self._blocks: list[tuple[int, nn.Parameter]] = []
         self._step = copy.copy(runs[0].optimizer)
         self._step.param_groups, self._step.state = [], defaultdict(dict)
+        self._leaders: list[torch.optim.Optimizer] = []
         fuses = isinstance(self._step, FUSED) and not runs[0].configuration.is_exact
-        self._form = {"fused": True} if fuses else {}
-        for _, block in groupby(range(len(runs)), lambda row: stride_of(runs[row])):
-            members = list(block)
-            self._add(members[0], members[-1] + 1)
+        self._form = {"fused": True} if fuses else {"foreach": False}  # which torch would look for each time
+        for _, alike in groupby(range(len(runs)), lambda row: stride_of(runs[row])):
+            self._add(list(alike))
         self._plain = inspect.unwrap(type(self._step).step)  # without the profiler's marks: half its time
         self._scheduled = [run for run in runs if run.factor_of is not None]
 
-    def _add(self, first: int, last: int) -> None:
+    def _add(self, alike: Sequence[int]) -> None:
+        """Add a group of learners that step alike."""
+        leader = self._runs[alike[0]].optimizer
+        many = max(1, _BLOCK // self._rows.values[0].nbytes)
+        blocks = [alike[place : place + many] for place in range(0, len(alike), many)]
+        parameters = [self._block(block[0], block[-1] + 1) for block in blocks]
+        self._leaders.append(leader)
+        self._step.param_groups.append({**leader.param_groups[0], **self._form, "params": parameters})
+
+    def _block(self, first: int, last: int) -> nn.Parameter:
+        """Make a parameter of neighbouring rows, with its state."""
         parameter = nn.Parameter(self._rows.values[first:last])
         parameter.grad = self._rows.gradients[first:last]
         self._blocks.append((first, parameter))
-        leader = self._runs[first].optimizer
-        self._step.param_groups.append({**leader.param_groups[0], **self._form, "params": [parameter]})
-        for name, value in leader.state.get(self._parameters[first][0], {}).items():
+        kept = self._runs[first].optimizer.state.get(self._parameters[first][0], {})
+        for name, value in kept.items():
             whole = value
             if isinstance(value, torch.Tensor):
                 whole = value.clone() if value.ndim == 0 else self._gathered(name, first, last)
             self._step.state[parameter][name] = whole
+        return parameter
 
     def _gathered(self, name: str, first: int, last: int) -> torch.Tensor:
         whole = torch.zeros_like(self._rows.values[first:last])
@@ -110,8 +123,8 @@ class RowOptimizer:
         if self._scheduled:
             for run in self._scheduled:
                 run.schedule(step)
-            for (first, _), group in zip(self._blocks, self._step.param_groups, strict=True):
-                group["lr"] = self._runs[first].optimizer.param_groups[0]["lr"]
+            for leader, group in zip(self._leaders, self._step.param_groups, strict=True):
+                group["lr"] = leader.param_groups[0]["lr"]
         with torch.no_grad():
             self._plain(self._step)
 
