@@ -30,8 +30,8 @@ ELEMENTWISE: tuple[type[torch.optim.Optimizer], ...] = (
     torch.optim.Rprop,
     torch.optim.ASGD,
 )
-# What an optimizer makes on its way for more bytes of parameters than these is memory that the system gives and
-# takes back in each step: for Adam three times the time.
+# What an optimizer makes on its way for more bytes of parameters than these is memory that the system gives
+# and takes back in each step: for Adam three times the time.
 _BLOCK = 2_000_000
 
 
