@@ -52,6 +52,24 @@ def test_a_lost_object_is_put_again(folder: Path) -> None:
     assert states(exp) == before
 
 
+def test_an_agent_that_ray_was_still_making_is_no_error_at_the_end(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    kill = ray.kill
+
+    def cancelled(actor: Any) -> None:  # as Ray says now and then, when the actor had not been registered
+        kill(actor)
+        raise ray.exceptions.RaySystemError("Actor creation cancelled.")
+
+    monkeypatch.setattr(ray, "kill", cancelled)
+    exp = experiment(folder)
+    journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
+    with Ray(workers=1).connect(exp.work, journal, lambda message: None) as backend:
+        backend.start(0)
+
+
 @pytest.mark.slow
 def test_in_a_long_run_a_spare_takes_the_place_of_one_that_is_lost(
     folder: Path, monkeypatch: pytest.MonkeyPatch

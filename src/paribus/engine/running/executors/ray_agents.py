@@ -232,7 +232,8 @@ class ActorBackend(Backend):
                 seat.actor.rest.remote()
                 self._warm.append(seat.actor)
             else:
-                self._ray.kill(seat.actor)
+                with suppress(self._ray.exceptions.RayError):  # one that is not made yet is not made any more
+                    self._ray.kill(seat.actor)
         self._seats.clear()
 
     def _read(self, agent: int, head: Any) -> list[Event]:
