@@ -34,8 +34,11 @@ SEEDS = InitWeights.make_variations(seed=range(6))
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """A head without a core, and two nodes with one each; a node that goes is missed at once."""
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A head without a core, and two nodes with one each; a node that goes is missed at once.
+
+    The process that joins it had a Ray of its own before, with a token that this cluster does not know.
+    """
     os.environ[DRIVER] = str(os.getpid())
     import ray
     from ray.cluster_utils import Cluster
@@ -51,6 +54,7 @@ def cluster() -> Iterator[Any]:
     try:
         for _ in range(2):
             made.add_node(num_cpus=1, **lean)
+        run(experiment(tmp_path_factory.mktemp("own")), Ray(workers=1))
         yield made
     finally:
         ray.shutdown()

@@ -216,6 +216,7 @@ def _join(ray: Any, executor: Ray) -> bool:
         if address:
             _knock(address)
         ray.shutdown()
+        _forget_token()
         options = {"runtime_env": {"py_modules": list(asked[1])}} if asked[1] else {}
         _connect(ray, address, options) if address else _start(ray, cores, options)
         _kept = _Kept(_driver(ray), asked, cores)
@@ -295,6 +296,14 @@ def _first_line(error: Exception) -> str:
 _QUIET: Mapping[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
+def _forget_token() -> None:
+    """Let Ray look for a token anew: it remembers that of the cluster that it was connected to before."""
+    from ray._raylet import AuthenticationTokenLoader, Config
+
+    AuthenticationTokenLoader.instance().reset_cache()
+    Config.initialize("")
+
+
 def _start(ray: Any, cores: int, options: Mapping[str, Any]) -> None:
     """Start a cluster of this machine alone."""
     from ray._private import ray_constants
@@ -307,7 +316,7 @@ def _start(ray: Any, cores: int, options: Mapping[str, Any]) -> None:
     }
     if not os.environ.keys() & {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}:
         # Other users of this machine reach the loopback, too. Ray asks for a token, and would write it down.
-        os.environ["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
+        surroundings["RAY_AUTH_TOKEN"] = secrets.token_hex(32)
     before, several = dict(os.environ), ray_constants.ENABLE_RAY_CLUSTER
     os.environ |= surroundings
     ray_constants.ENABLE_RAY_CLUSTER = False
@@ -327,9 +336,9 @@ def _start(ray: Any, cores: int, options: Mapping[str, Any]) -> None:
         raise ExecutionError(f"Ray: it cannot be started on this machine ({_first_line(error)})") from error
     finally:
         ray_constants.ENABLE_RAY_CLUSTER = several
-        for name in surroundings:
-            os.environ.pop(name)
-        os.environ |= {name: before[name] for name in surroundings if name in before}
+        for name in (*surroundings, "RAY_AUTH_MODE"):  # which Ray sets
+            os.environ.pop(name, None)
+            os.environ |= {name: before[name]} if name in before else {}
 
 
 def _surroundings(ours: bool) -> Surroundings:
