@@ -216,7 +216,7 @@ def _join(ray: Any, executor: Ray) -> bool:
         if address:
             _knock(address)
         ray.shutdown()
-        _forget_token()
+        _forget_token(ray)
         options = {"runtime_env": {"py_modules": list(asked[1])}} if asked[1] else {}
         _connect(ray, address, options) if address else _start(ray, cores, options)
         _kept = _Kept(_driver(ray), asked, cores)
@@ -296,12 +296,10 @@ def _first_line(error: Exception) -> str:
 _QUIET: Mapping[str, Any] = {"logging_level": logging.ERROR, "log_to_driver": False}
 
 
-def _forget_token() -> None:
+def _forget_token(ray: Any) -> None:
     """Let Ray look for a token anew: it remembers that of the cluster that it was connected to before."""
-    from ray._raylet import AuthenticationTokenLoader, Config
-
-    AuthenticationTokenLoader.instance().reset_cache()
-    Config.initialize("")
+    ray._raylet.AuthenticationTokenLoader.instance().reset_cache()
+    ray._raylet.Config.initialize("")
 
 
 def _start(ray: Any, cores: int, options: Mapping[str, Any]) -> None:
