@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 
@@ -41,20 +43,45 @@ def measure(trials: int, repetitions: int) -> list[Figure]:
         timings = side_by_side(
             {
                 "asked": asking,
+                "alone": lambda: lambda: _optuna_alone(trials, search.lag),
                 "replayed": lambda: lambda: _walk(search, study, _ledger(filled, study), None),
             },
             repetitions,
         )
-    asked, replayed = (
+    asked, alone, replayed = (
         (median(each.wall for each in times) / trials, median(each.cpu for each in times) / trials)
         for times in timings.values()
     )
     shape = f"{trials} trials, {len(_SPACE)} dimensions"
     tpe, replay = "TPE, asked and told through the ledger, a trial", "replay of the ledger, a trial"
+    optuna = "the same by Optuna alone, in memory, a trial"
     return [
         Figure(tpe, 1e3 * asked[0], "ms", 3.0, "less", 1e3 * asked[1], shape),
+        Figure(optuna, 1e3 * alone[0], "ms", None, "less", 1e3 * alone[1], shape),
         Figure(replay, 1e6 * replayed[0], "µs", 100.0, "less", 1e6 * replayed[1], shape),
     ]
+
+
+def _optuna_alone(trials: int, lag: int) -> None:
+    """Ask and tell as a loop by hand does, with the same lag."""
+    import optuna
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study, waiting = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0)), deque[Any]()
+    for _ in range(trials):
+        if len(waiting) == lag:
+            trial = waiting.popleft()
+            study.tell(trial, _result(trial.params["lr"], trial.params["momentum"]))
+        trial = study.ask()
+        trial.suggest_float("lr", 1e-5, 1.0, log=True)
+        trial.suggest_float("momentum", 0.0, 0.99)
+        trial.suggest_float("weight_decay", 1e-6, 1e-2, log=True)
+        trial.suggest_int("width", 8, 256, log=True)
+        waiting.append(trial)
+
+
+def _result(rate: float, momentum: float) -> float:
+    return (momentum - 0.9) ** 2 + abs(rate - 0.1)
 
 
 def _ledger(store: Store, study: Study) -> Suggestions:
@@ -75,7 +102,7 @@ def _walk(search: Search, study: Study, ledger: Suggestions, asker: Asker | None
             ledger.put(past.key, number, found)
         past.append(Asked(found))
         suggested = study.decoded(found).values
-        values.append((suggested["momentum"] - 0.9) ** 2 + abs(suggested["lr"] - 0.1))
+        values.append(_result(suggested["lr"], suggested["momentum"]))
     return past
 
 

@@ -262,8 +262,8 @@ class Experiment(Findings):
         plan = self._session.plan()[0]
         notes = self._trials.notes(trials) if self._trials else ()
         if worth(fuse, plan.steps_to_train):
-            segments = [plan.segments[place] for place in plan.to_run]
-            starts = [(segment.configuration, segment.start) for segment in segments]
+            segments = (plan.segments[place] for place in plan.to_run)
+            starts = ((segment.configuration, segment.start) for segment in segments)
             notes = (*notes, *notes_of(starts, opaque=self._train is not None))
         return replace(plan, notes=notes)
 
