@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 import torch
 
-from paribus import Experiment, Logger, register_metric
+from paribus import Experiment, Logger, SuccessiveHalving, register_metric
 from paribus.datasets import digits
 from paribus.engine.fusion import WORTH, together
 from paribus.errors import ConfigurationError
-from paribus.interventions import FreezeWeights, InitWeights, PerturbMomentum
+from paribus.interventions import FreezeWeights, InitWeights, PerturbMomentum, SetOptimizer
+from paribus.loggers import Every, On
 from paribus.models import MLP
 
 DATA = digits(size=8)
@@ -73,6 +74,23 @@ def test_a_run_with_groups_goes_on_where_one_without_ended(folder: Path, alone: 
     exp = experiment(folder)
     exp.run(progress=False, fuse=3)
     assert found(exp) == alone
+
+
+def test_what_is_pruned_in_a_group_is_what_is_pruned_alone(folder: Path) -> None:
+    together.known.clear()
+    rates = [
+        InitWeights.make_variations(seed=(0, 1)),
+        SetOptimizer.make_variations(lr=(0.3, 0.1, 0.03, 0.01, 1e-3, 1e-4)),
+    ]
+    rule = SuccessiveHalving("test/loss", "minimize", factor=2, lag=2)
+    alone, grouped = (
+        experiment(folder / name, 24, rates, pruner=rule, logger=Logger(Every(4) | On("end")))
+        for name in ("alone", "grouped")
+    )
+    alone.run(progress=False, fuse=False)
+    assert grouped.run(progress=False, fuse=4).pruned > 0
+    assert grouped.results().equals(alone.results())
+    assert any(record.compared for record in together.known.values())
 
 
 def test_the_plan_says_what_is_no_part_of_a_group(folder: Path) -> None:
