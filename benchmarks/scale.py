@@ -254,12 +254,7 @@ def _data_sent() -> Figure:
             exp = Experiment(partial(MLP, inputs=1000), data, steps=1, store=Path(folder, "store"))
             journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
             with Ray(cluster.address).connect(exp.work, journal, lambda _: None) as backend:
-                before, agents = received_bytes(), Counter[str]()
-                for agent in range(4):
-                    backend.start(agent)
-                while agents.total() < 4:
-                    agents.update(event.node for event in backend.receive(1.0) if isinstance(event, Ready))
-                sent = {node: size - before[node] for node, size in received_bytes().items()}
+                agents, sent = started(backend, 4)
     finally:
         ray.shutdown()
         cluster.shutdown()
@@ -268,7 +263,17 @@ def _data_sent() -> Figure:
     return Figure(what, max(sent[node] for node in agents) / size, "×", 1.01)
 
 
-def received_bytes() -> dict[str, int]:
+def started(backend: ActorBackend, many: int) -> tuple[Counter[str], dict[str, int]]:
+    """Start agents; count those of each node, and the bytes that each node was sent meanwhile."""
+    before, agents = _received(), Counter[str]()
+    for agent in range(many):
+        backend.start(agent)
+    while agents.total() < many:
+        agents.update(event.node for event in backend.receive(1.0) if isinstance(event, Ready))
+    return agents, {node: size - before[node] for node, size in _received().items()}
+
+
+def _received() -> dict[str, int]:
     """Count the bytes that each node of the cluster has taken into its object store."""
     import ray
     from ray._private.internal_api import node_stats

@@ -6,19 +6,18 @@ import os
 import subprocess
 import sys
 import threading
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from benchmarks.scale import started
 from ray_cases import Halting
 from torch.utils.data import TensorDataset
 
 from learning_cases import DRIVER, experiment, run, states
 from paribus.engine.running.executors import Ray
-from paribus.engine.running.messages import Ready
 from paribus.engine.training.journal import Journal
 from paribus.errors import ExecutionError
 from paribus.interventions import InitWeights
@@ -77,24 +76,11 @@ def test_a_cluster_is_joined_by_its_address(cluster: Any, folder: Path, tmp_path
 
 
 def test_data_goes_once_to_each_node_and_agents_say_where_they_are(cluster: Any, folder: Path) -> None:
-    import ray
-    from ray._private.internal_api import node_stats
-
-    def received() -> dict[str, int]:
-        nodes = [node for node in ray.nodes() if node["Alive"]]
-        stats = {n["NodeID"]: node_stats(n["NodeManagerAddress"], n["NodeManagerPort"]) for n in nodes}
-        return {node: each.store_stats.cumulative_created_bytes for node, each in stats.items()}
-
     points = TensorDataset(torch.randn(12_500, 1000), torch.zeros(12_500, dtype=torch.long))
     exp = experiment(folder, dataset=points, model=MLP(1000, (8,), 3), steps=1)
     journal = Journal.open(exp.store, exp.work, exp.plan().tasks(), 60.0)
     with Ray(address=cluster.address, cpus=0.5).connect(exp.work, journal, print) as backend:
-        before, agents = received(), Counter[str]()
-        for agent in range(4):
-            backend.start(agent)
-        while agents.total() < 4:
-            agents.update(event.node for event in backend.receive(1.0) if isinstance(event, Ready))
-        sent = {node: size - before[node] for node, size in received().items()}
+        agents, sent = started(backend, 4)
     assert [*agents.values()] == [2, 2]
     assert all(50e6 < sent[node] < 51e6 for node in agents)
 

@@ -288,8 +288,13 @@ def seed_draws(seed: int, *, others: bool = True) -> None:
     """Seed the global generators of torch's CPU and, as the ``others``, of Python and NumPy."""
     torch.default_generator.manual_seed(seed)
     if others:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
+        seed_others(seed)
+
+
+def seed_others(seed: int) -> None:
+    """Seed the global generators of Python and NumPy."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
 
 
 @contextmanager

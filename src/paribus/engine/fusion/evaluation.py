@@ -14,11 +14,12 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from paribus.engine.building.data import InMemory, other_generators
+from paribus.engine.building.data import InMemory
 from paribus.engine.building.nested import leaves_of, map_tensors, tensors_of
+from paribus.engine.fusion.group import Shape, shape_of
 from paribus.engine.fusion.program import Builder, Program
-from paribus.engine.fusion.rules import ROW
-from paribus.engine.fusion.trace import Trace, Untraceable, trace_forward
+from paribus.engine.fusion.rows import padded
+from paribus.engine.fusion.trace import Trace, Untraceable, trace_forward, without_other_draws
 from paribus.engine.training.segment import Run
 from paribus.engine.training.state import same_bits
 
@@ -29,7 +30,6 @@ _MOST, _BYTES = 16, 8_000_000
 # Writing a program takes about as long as so many evaluations of a learner alone.
 _PATIENCE = 64
 
-Shape = tuple[tuple[tuple[int, ...], torch.dtype], ...]
 Joined = tuple[torch.Tensor, torch.Tensor]
 
 
@@ -80,7 +80,7 @@ class Evaluation:
         if not isinstance(source, InMemory):
             return []
         batches = list(source.evaluation())
-        shapes = tuple(_shape(batch) for batch in batches)
+        shapes = tuple(shape_of(tensors_of(batch)) for batch in batches)
         if (0, shapes) in self.refused or not self._pays(len(runs), shapes):
             return []
         rows = 0
@@ -278,14 +278,11 @@ def _traced(run: Run, batch: Any) -> tuple[Trace, int]:
         targets.append(predicted[1])
         return predicted[0]
 
-    drawn = other_generators()
-    with _evaluating(run.model), _apart(run.model) as tensors:
+    with without_other_draws(), _evaluating(run.model), _apart(run.model) as tensors:
         given = [*tensors, *leaves]
         if not all(tensor.is_contiguous() for tensor in given):
             raise Untraceable("a tensor of it is not contiguous")
         trace = trace_forward(outputs, given)
-    if other_generators() != drawn:
-        raise Untraceable("it draws from Python's or NumPy's generator")
     form, found = trace.forms[trace.loss.number], [leaf is targets[0] for leaf in leaves]
     if True not in found:
         raise Untraceable("its targets are not those of the batch")
@@ -333,12 +330,8 @@ def _power(most: int) -> int:
     return 1 << most.bit_length() - 1 if most else 0
 
 
-def _shape(batch: Any) -> Shape:
-    return tuple((tuple(leaf.shape), leaf.dtype) for leaf in tensors_of(batch))
-
-
 def _stack(rows: int, tensor: torch.Tensor) -> torch.Tensor:
     """Make a stack in which each learner's tensor begins where a cache line does, as it does alone."""
     size = tensor.numel()
-    flat = torch.empty(rows, -(-size // ROW) * ROW, dtype=tensor.dtype)
+    flat = torch.empty(rows, padded(size), dtype=tensor.dtype)
     return flat[:, :size].view(rows, *tensor.shape)

@@ -9,13 +9,12 @@ from typing import Any, final
 
 import torch
 
-from paribus.engine.building.data import other_generators
 from paribus.engine.building.nested import tensors_of
 from paribus.engine.building.objective import check_loss, total
 from paribus.engine.fusion.inexact import close
 from paribus.engine.fusion.program import Builder, Program
 from paribus.engine.fusion.rows import RowOptimizer, Rows
-from paribus.engine.fusion.trace import Trace, Untraceable, trace_step
+from paribus.engine.fusion.trace import Trace, Untraceable, trace_step, without_other_draws
 from paribus.engine.training.draws import Draws
 from paribus.engine.training.segment import Run
 from paribus.engine.training.state import bits_of, named_tensors, same_bits
@@ -113,7 +112,7 @@ class Group:
         for run, rows, batches in self._feeds:
             batch = next(batches)
             leaves = list(tensors_of(run.sites.changed_batch(batch, step)))
-            self.shape = tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+            self.shape = shape_of(leaves)
             for place, leaf in zip(self._buffers(leaves), leaves, strict=True):
                 for row in rows[:1] if self._shared else rows:
                     place[row].copy_(leaf)
@@ -226,6 +225,11 @@ class Group:
                 tensors[name].grad = gradient
 
 
+def shape_of(leaves: Iterable[torch.Tensor]) -> Shape:
+    """Describe the leaves of a batch, on which a program depends."""
+    return tuple((tuple(leaf.shape), leaf.dtype) for leaf in leaves)
+
+
 def shares(runs: Sequence[Run]) -> bool:
     """Tell whether learners see the same batches."""
     return len(_courses(runs)) == 1
@@ -258,20 +262,17 @@ def _traced(run: Run, batch: Any) -> Trace:
     others = [tensor for tensor in tensors.values() if not tensor.requires_grad]
     saved = [tensor.clone() for tensor in others]
     batch = run.sites.changed_batch(batch, run.step)
-    drawn = other_generators()
 
     def loss() -> torch.Tensor:
         return check_loss(total(run.objective.value(run.model, batch), run.terms))
 
     try:
-        trace = trace_step(loss, trained, others, batch)
+        with without_other_draws():
+            return trace_step(loss, trained, others, batch)
     finally:
         with torch.no_grad():
             for tensor, before in zip(others, saved, strict=True):
                 tensor.copy_(before)
-    if other_generators() != drawn:
-        raise Untraceable("it draws from Python's or NumPy's generator")
-    return trace
 
 
 def _cloned(entries: dict[str, Any]) -> dict[str, Any]:

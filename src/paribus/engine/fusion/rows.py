@@ -52,7 +52,7 @@ class Rows:
         self._starts, length = [], 0
         for parameter in parameters.values():
             self._starts.append(length)
-            length += -(-parameter.numel() // ROW) * ROW
+            length += padded(parameter.numel())
         dtype = next(iter(parameters.values())).dtype
         self.values = torch.zeros(rows, length, dtype=dtype)
         self.gradients = torch.zeros(rows, length, dtype=dtype)
@@ -63,6 +63,11 @@ class Rows:
             rows[:, start : start + torch.Size(shape).numel()].view(len(rows), *shape)
             for start, shape in zip(self._starts, self._shapes, strict=True)
         ]
+
+
+def padded(size: int) -> int:
+    """Return the length of so many numbers in a row: what comes next begins where a cache line does."""
+    return -(-size // ROW) * ROW
 
 
 @final

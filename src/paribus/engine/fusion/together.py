@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import final
+from typing import TypeVar, final
 
 from paribus.engine.building.architecture import model_digest
 from paribus.engine.building.data import preserved_draws
@@ -30,6 +30,8 @@ from paribus.errors import StoreError
 Past = tuple[State | None, Mapping[str, State]]
 Ended = tuple[State | None, Outcome]
 Place = tuple[object, int, bool]
+K = TypeVar("K")
+V = TypeVar("V")
 
 known: dict[tuple[object, int, bool, tuple[str, ...], bool], Certificates] = {}
 """What this process knows of groups: by kind, size, whether batches are shared, what acts, and ``"auto"``."""
@@ -277,20 +279,11 @@ class Together:
     def _evaluation(self, members: Sequence[Member]) -> Evaluation:
         """Return how members of one kind are evaluated; programs of kinds not met for longest are let go."""
         signature = signature_of(members[0].going)
-        evaluation = self._evaluations.pop(signature, None) or Evaluation(quicker=self._fuse == "auto")
-        while len(self._evaluations) >= _KEPT:
-            del self._evaluations[next(iter(self._evaluations))]
-        self._evaluations[signature] = evaluation
-        return evaluation
+        return _recent(self._evaluations, signature, lambda: Evaluation(quicker=self._fuse == "auto"))
 
     def _group(self, members: Sequence[Member]) -> Group:
         """Return the group for members, made where there is none; those not used for longest are let go."""
-        place = _place_of(members)
-        group = self._groups.pop(place, None) or Group([member.going for member in members])
-        while len(self._groups) >= _KEPT:
-            del self._groups[next(iter(self._groups))]
-        self._groups[place] = group
-        return group
+        return _recent(self._groups, _place_of(members), lambda: Group([member.going for member in members]))
 
     def _save(self, members: Sequence[Member]) -> None:
         """Save how far those came who are not over."""
@@ -311,6 +304,15 @@ class Together:
         else:
             end = member.run.capture()
             self._ended.append((end, member.run.outcome("done", end, member.seconds)))
+
+
+def _recent(kept: dict[K, V], key: K, make: Callable[[], V]) -> V:
+    """Return what is kept under a key, or make it; what was not used for longest is let go."""
+    value = kept.pop(key, None) or make()
+    while len(kept) >= _KEPT:
+        del kept[next(iter(kept))]
+    kept[key] = value
+    return value
 
 
 def _place_of(members: Sequence[Member]) -> Place:

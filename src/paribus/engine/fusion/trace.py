@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, final
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from paribus.engine.building.data import other_generators
 from paribus.engine.building.nested import tensors_of
 
 
@@ -174,6 +176,19 @@ def trace_forward(outputs_of: Callable[[], torch.Tensor], given: Sequence[torch.
     return Trace(
         tuple(writer.operations), tuple(writer.forms), places, writer.constants, writer.place(outputs), ()
     )
+
+
+@contextmanager
+def without_other_draws() -> Iterator[None]:
+    """Refuse a trace of what draws from Python's or NumPy's generator: a program would not.
+
+    Raises:
+        Untraceable: It does.
+    """
+    drawn = other_generators()
+    yield
+    if other_generators() != drawn:
+        raise Untraceable("it draws from Python's or NumPy's generator")
 
 
 @final

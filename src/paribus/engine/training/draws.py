@@ -10,6 +10,8 @@ from typing import final
 import numpy as np
 import torch
 
+from paribus.engine.building.data import seed_others
+
 
 class LateDraw(Exception):  # noqa: N818  # no error: a reason to train again
     """A model drew from Python's or NumPy's generator in a later step, and not in the first."""
@@ -34,12 +36,12 @@ class Draws:
         """Seed the generators for the block."""
         seed_torch(seed, self._device)
         if self._others is not False:
-            _seed_others(seed)
+            seed_others(seed)
         yield
         if self._others is None:
             self._others, self._seed = _have_drawn(seed), seed
         elif self._others:  # what a metric draws then must not show where the segment began
-            _seed_others(seed)
+            seed_others(seed)
 
     def check(self) -> None:
         """Raise where a step drew from a generator that was not seeded for it."""
@@ -54,18 +56,13 @@ def seed_torch(seed: int, device: torch.device) -> None:
         torch.cuda.manual_seed(seed)
 
 
-def _seed_others(seed: int) -> None:
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-
-
 def _have_drawn(seed: int) -> bool:
     """Tell whether anybody drew from Python's or NumPy's generator since they were seeded; seed them anew.
 
     What comes next is compared, and not their states: NumPy's takes as long to read as a small layer's step.
     """
     following = random.random(), np.random.random_sample()
-    _seed_others(seed)
+    seed_others(seed)
     first = random.random(), np.random.random_sample()
-    _seed_others(seed)
+    seed_others(seed)
     return following != first
