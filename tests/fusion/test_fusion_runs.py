@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 from paribus import Experiment, Logger, SuccessiveHalving, register_metric
 from paribus.datasets import digits
 from paribus.engine.fusion import WORTH, together
+from paribus.engine.fusion.interrupts import interrupts_wait
 from paribus.errors import ConfigurationError
 from paribus.interventions import FreezeWeights, InitWeights, PerturbMomentum, SetOptimizer
 from paribus.loggers import Every, On
@@ -121,6 +123,22 @@ class Interrupting(Logger):
         return 0.0
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Let an interrupt be one: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
+def test_an_interrupt_is_not_lost_where_something_fails() -> None:
+    with pytest.raises(KeyboardInterrupt), interrupts_wait():
+        raise ValueError(signal.raise_signal(signal.SIGINT))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_saves_those_who_go_side_by_side(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PARIBUS_TEST", "interrupt")
     seeds = InitWeights.make_variations(seed=range(4))

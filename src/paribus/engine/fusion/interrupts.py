@@ -19,6 +19,10 @@ def interrupts_wait() -> Iterator[Callable[[], None]]:
     """Let an interrupt come only where it is asked for, by calling what is given; a second one comes at once.
 
     Only in the main thread, where Python handles signals, and where nobody else handles this one.
+
+    Raises:
+        Interrupted: It came, and was not asked for before the end.
+        KeyboardInterrupt: It came, and then something failed.
     """
     came: list[int] = []
 
@@ -38,6 +42,10 @@ def interrupts_wait() -> Iterator[Callable[[], None]]:
     signal.signal(signal.SIGINT, note)
     try:
         yield ask
+    except Exception as error:
+        if came:
+            raise KeyboardInterrupt from error
+        raise
     finally:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     ask()
