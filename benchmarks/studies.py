@@ -100,21 +100,22 @@ _STUDIES: dict[str, Callable[[str, int], Study]] = {
 
 
 @cache
-def data_of(size: int) -> Mapping[str, TensorDataset]:
+def data_of(size: int, device: str = "cpu") -> Mapping[str, TensorDataset]:
     """Return the digits, the same for all learners of a process."""
-    return digits(size=size)
+    splits = digits(size=size).items()
+    return {name: TensorDataset(*(each.to(device) for each in split.tensors)) for name, split in splits}
 
 
-def by_tensors(name: str, steps: int, place: int) -> list[dict[str, float]]:
+def by_tensors(name: str, steps: int, place: int, device: str = "cpu") -> list[dict[str, float]]:
     """Train one learner of a study by indexing tensors."""
     made = study(name, steps)
-    images, labels = data_of(made.size)["train"].tensors
+    images, labels = data_of(made.size, device)["train"].tensors
 
     def batches() -> Iterable[Any]:
-        for indices in torch.randperm(len(images)).split(BATCH_SIZE):
+        for indices in torch.randperm(len(images), device=device).split(BATCH_SIZE):
             yield images[indices], labels[indices]
 
-    return _by_hand(made, made.ones[place], batches)
+    return _by_hand(made, made.ones[place], batches, device)
 
 
 def by_dataloader(name: str, steps: int, place: int) -> list[dict[str, float]]:
@@ -146,13 +147,15 @@ class _Images(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         return self._transform(Image.fromarray(self._images[index])), self._labels[index]
 
 
-def _by_hand(made: Study, one: One, batches: Callable[[], Iterable[Any]]) -> list[dict[str, float]]:
+def _by_hand(
+    made: Study, one: One, batches: Callable[[], Iterable[Any]], device: str = "cpu"
+) -> list[dict[str, float]]:
     """Evaluate both splits at the start and at each epoch's end."""
     torch.set_num_threads(1)
     torch.manual_seed(one.seed)
-    model = made.make()
+    model = made.make().to(device)
     optimizer = torch.optim.SGD(model.parameters(), lr=one.lr, momentum=one.momentum)
-    splits = {name: [split.tensors] for name, split in data_of(made.size).items()}
+    splits = {name: [split.tensors] for name, split in data_of(made.size, device).items()}
     rows, taken = [evaluate(model, splits)], 0
     while taken < made.steps:
         for inputs, targets in batches():

@@ -25,6 +25,9 @@ def write_page(page: Path, benchmarks: Sequence[Benchmark], results: Results) ->
     for benchmark in benchmarks:
         if benchmark.name in results:
             lines += ["", f"### {benchmark.name}", "", benchmark.description, ""]
+            if not results[benchmark.name]:
+                lines += ["Skipped: this machine lacks what is measured."]
+                continue
             lines += ["| " + " | ".join(HEADINGS) + " |", "| --- | ---: | ---: | ---: | --- | --- |"]
             lines += ["| " + " | ".join((f.what, *cells(f))) + " |" for f in results[benchmark.name]]
     page.write_text(before + "\n".join([_BEGIN, "", *lines, "", _END]) + after)

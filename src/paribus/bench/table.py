@@ -46,6 +46,7 @@ def machine() -> dict[str, str]:
         "date": datetime.now(UTC).date().isoformat(),
         "cores": str(os.cpu_count()),
         "CPU capability": torch.backends.cpu.get_cpu_capability(),
+        **({"GPU": torch.cuda.get_device_name()} if torch.cuda.is_available() else {}),
         "load": f"{os.getloadavg()[0]:.1f}",
         "Python": platform.python_version(),
         **dict(_versions((*_PACKAGES, *_PEERS))),

@@ -24,8 +24,6 @@ def obstacle_of(configuration: Configuration, step: int, *, opaque: bool) -> str
     """
     if opaque:
         return "the training function is the user's own"
-    if configuration.numerics.device != "cpu":
-        return f"groups are made on the CPU, not on {configuration.numerics.device}"
     for event in configuration.active(step):
         if isinstance(event.intervention, _WITHIN):
             return f"{type(event.intervention).__name__} acts within the step"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
+from paribus.engine.fusion.device import clock
 from paribus.engine.fusion.group import Group, Shape
 from paribus.engine.fusion.trace import Untraceable
 from paribus.engine.fusion.verdicts import Verdict
@@ -30,7 +30,7 @@ class Certificate:
         refused: Why the learners are trained alone; ``None`` where they need not be.
         lasting: Whether the refusal is worth remembering.
         whole: Whether all learners are compared in the first step, and not only some.
-        together: The shortest time that a step as a group took, in CPU seconds.
+        together: The shortest time that a step as a group took, in seconds.
         alone: The same, one learner after another.
     """
 
@@ -81,14 +81,14 @@ class Certificate:
         try:
             if group.shape not in group.programs:
                 group.write()
-            began = time.process_time()
+            began = clock(group.device)
             losses = group.step(step)
         except Untraceable as reason:
             self.refused = str(reason)
         except Exception as error:  # whatever it is, learners alone have it too, or have none
             self.refused, self.lasting = f"its program fails: {' '.join(str(error).split())}", False
         else:
-            self.together = min(self.together, time.process_time() - began)
+            self.together = min(self.together, clock(group.device) - began)
             return losses
         return None
 
@@ -101,10 +101,10 @@ class Certificate:
         """Take the same step learner by learner, some of them."""
         went = []
         for row in rows:
-            began = time.process_time()
+            began = clock(group.device)
             went += group.step_alone(step, [row])
             if went[-1]:
-                self.alone = min(self.alone, (time.process_time() - began) * len(group.runs))
+                self.alone = min(self.alone, (clock(group.device) - began) * len(group.runs))
         return went
 
     def _judge(self, agrees: bool, some: bool, *, quicker: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from torch import nn
 
 from paribus.engine.building.data import InMemory
 from paribus.engine.building.nested import leaves_of, map_tensors, tensors_of
+from paribus.engine.fusion.device import clock, room
 from paribus.engine.fusion.group import Shape, shape_of
 from paribus.engine.fusion.program import Builder, Program
 from paribus.engine.fusion.rows import padded
@@ -25,8 +25,8 @@ from paribus.engine.training.state import same_bits
 
 # Evaluations in both forms before a program is trusted, as many as of a step of training.
 _PROOFS = 3
-# So many learners are one program that what they compute stays in the cache.
-_MOST, _BYTES = 16, 8_000_000
+# So many learners are one program that what they compute stays in the cache, or that as many have room.
+_MOST, _BYTES, _PROGRAMS = 16, 8_000_000, 64
 # Writing a program takes about as long as so many evaluations of a learner alone.
 _PATIENCE = 64
 
@@ -150,7 +150,7 @@ class _Forward:
 @final
 @dataclass(eq=False)
 class _Proof:
-    """How often a split was evaluated in both forms, and the shortest CPU time that each took."""
+    """How often a split was evaluated in both forms, and the shortest time that each took."""
 
     times: int = 0
     together: float = math.inf
@@ -186,11 +186,11 @@ class _Places:
         for forward, shape, batch in zip(forwards, shapes, batches, strict=True):
             if shape not in self._programs:
                 self._write(forward, shape, batch)
-        began = time.process_time()
+        began = clock(runs[0].device)
         joined = self._run(batches, forwards, shapes)
         proof = self._proofs.setdefault(shapes, _Proof())
         if proof.times < _PROOFS:
-            proof.together = min(proof.together, time.process_time() - began)
+            proof.together = min(proof.together, clock(runs[0].device) - began)
             _prove(proof, joined, runs, batches, quicker=quicker)
         return joined
 
@@ -229,9 +229,9 @@ def _prove(
     proof: _Proof, joined: Sequence[Joined], runs: Sequence[Run], batches: Sequence[Any], *, quicker: bool
 ) -> None:
     """Compare what learners gave together with what each gives alone."""
-    began = time.process_time()
+    began = clock(runs[0].device)
     alone = [_alone(run, batches) for run in runs]
-    proof.alone = min(proof.alone, time.process_time() - began)
+    proof.alone = min(proof.alone, clock(runs[0].device) - began)
     proof.times += 1
     for given, own in zip(joined, alone, strict=True):
         if not all(map(same_bits, given, own)):
@@ -258,10 +258,12 @@ def _forward(run: Run, other: Run, batch: Any) -> _Forward:
         raise Untraceable("its forward pass differs between learners, or from one time to the next")
     if trace.draws:
         raise Untraceable("it draws random numbers")
-    own = len(_tensors_in(run.model)) + len(list(tensors_of(batch)))
-    made = [form for number, form in enumerate(trace.forms) if form.owner == number and number >= own]
-    size = sum(math.prod(form.shape) * form.dtype.itemsize for form in made)
-    return _Forward(trace, targets, min(_MOST, _BYTES // max(size, 1)))
+    return _Forward(trace, targets, min(_MOST, _space(run.device) // max(trace.made, 1)))
+
+
+def _space(device: torch.device) -> int:
+    """Return how many bytes a program may compute with."""
+    return _BYTES if device.type == "cpu" else room(device) // _PROGRAMS
 
 
 def _traced(run: Run, batch: Any) -> tuple[Trace, int]:
@@ -333,5 +335,5 @@ def _power(most: int) -> int:
 def _stack(rows: int, tensor: torch.Tensor) -> torch.Tensor:
     """Make a stack in which each learner's tensor begins where a cache line does, as it does alone."""
     size = tensor.numel()
-    flat = torch.empty(rows, padded(size), dtype=tensor.dtype)
+    flat = tensor.new_empty(rows, padded(size))
     return flat[:, :size].view(rows, *tensor.shape)

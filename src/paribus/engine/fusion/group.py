@@ -30,6 +30,9 @@ from paribus.interventions.sites import (
 Shape = tuple[tuple[tuple[int, ...], torch.dtype], ...]
 Saved = tuple[dict[str, torch.Tensor], Sequence[Mapping[str, Any]]]
 
+# A learner's numbers, gradients and two of an optimizer's: in rows, saved before a step, and of its own.
+_COPIES = 12
+
 
 @final
 class Group:
@@ -37,6 +40,7 @@ class Group:
 
     Attributes:
         runs: The learners in their places.
+        device: Where they are.
         shape: Of the batches that were loaded last.
         programs: By the shape of a batch.
     """
@@ -44,6 +48,7 @@ class Group:
     def __init__(self, runs: Sequence[Run]) -> None:
         """Make places for learners such as these."""
         self.runs: Sequence[Run] = ()
+        self.device = runs[0].device
         self.programs: dict[Shape, Program] = {}
         self.shape: Shape = ()
         tensors = named_tensors(runs[0].model)
@@ -51,15 +56,13 @@ class Group:
         self._rows = Rows(trained, len(runs))
         places = dict(zip(trained, self._rows.stacks(self._rows.values), strict=True))
         self._stacks = {
-            name: places[name]
-            if name in places
-            else torch.empty(len(runs), *tensor.shape, dtype=tensor.dtype)
+            name: places[name] if name in places else tensor.new_empty(len(runs), *tensor.shape)
             for name, tensor in tensors.items()
         }
         self._gradients = dict(zip(trained, self._rows.stacks(self._rows.gradients), strict=True))
         self._shared = shares(runs)
         self._batches: dict[Shape, list[torch.Tensor]] = {}
-        self._generators = [torch.Generator() for _ in runs]
+        self._generators = [torch.Generator(self.device) for _ in runs]
         self._places = range(len(runs))
 
     def take(self, runs: Sequence[Run]) -> None:
@@ -125,7 +128,7 @@ class Group:
             self._batches[self.shape] = [
                 torch.empty_like(leaf).expand(rows, *leaf.shape)
                 if self._shared
-                else torch.empty(rows, *leaf.shape, dtype=leaf.dtype)
+                else leaf.new_empty(rows, *leaf.shape)
                 for leaf in leaves
             ]
         return self._batches[self.shape]
@@ -168,7 +171,7 @@ class Group:
         for row in self._pushed:
             self._optimizer.show([row])
             self.runs[row].sites.change_buffers(step)
-        losses: list[float] = program.run()
+        losses: list[float] = program.run().tolist()
         for row in self._steered:
             if math.isfinite(losses[row]):
                 self._change_gradients(row, step)
@@ -273,6 +276,16 @@ def _traced(run: Run, batch: Any) -> Trace:
         with torch.no_grad():
             for tensor, before in zip(others, saved, strict=True):
                 tensor.copy_(before)
+
+
+def size_of(run: Run) -> int:
+    """Return how many bytes a learner takes in a group, while it is proven.
+
+    Raises:
+        Untraceable: It is in none.
+    """
+    tensors = sum(tensor.nbytes for tensor in named_tensors(run.model).values())
+    return _COPIES * tensors + _traced(run, next(run.batches())).made
 
 
 def _cloned(entries: dict[str, Any]) -> dict[str, Any]:

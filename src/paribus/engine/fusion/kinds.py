@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from torch import nn
-
 from paribus.engine.building.architecture import model_digest
 from paribus.engine.fusion import Fuse
+from paribus.engine.fusion.device import room
+from paribus.engine.fusion.group import size_of
 from paribus.engine.fusion.rows import obstacle
 from paribus.engine.learners.configuration import terms_at
 from paribus.engine.training.segment import Run
@@ -16,6 +16,8 @@ from paribus.engine.training.state import named_tensors
 _TOGETHER = 36_000_000
 _ALONE = 1_500_000
 _MOST = 128
+# On other devices, arithmetic waits for nobody, and memory is what there is: so many groups have room.
+_GROUPS = 16
 
 
 def obstacle_in(run: Run) -> str | None:
@@ -52,9 +54,20 @@ def signature_of(run: Run) -> object:
     )
 
 
-def most(model: nn.Module, fuse: Fuse) -> int:
+def most(run: Run, fuse: Fuse) -> int:
     """Return how many learners of a kind are trained as one at most; with ``"auto"``, as many as pay."""
     if fuse != "auto":
         return int(fuse)
-    size = sum(tensor.nbytes for tensor in named_tensors(model).values())
+    if run.device.type != "cpu":
+        return _most_in_memory(run)
+    size = sum(tensor.nbytes for tensor in named_tensors(run.model).values())
     return 1 if size > _ALONE else min(_MOST, _TOGETHER // (3 * max(1, size)))
+
+
+def _most_in_memory(run: Run) -> int:
+    """Return how many learners like this one have room on their device, beside other groups."""
+    try:
+        size = size_of(run)
+    except Exception:  # whatever it is, it has it alone, too, and says so there
+        return 1
+    return max(1, min(_MOST, room(run.device) // (_GROUPS * size)))

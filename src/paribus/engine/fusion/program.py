@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 import torch
 
 from paribus.engine.fusion.buffers import listed, out_of, writing
+from paribus.engine.fusion.device import drawing, quickest
 from paribus.engine.fusion.inexact import close, loosely_stacked
 from paribus.engine.fusion.lines import Lines
 from paribus.engine.fusion.rules import Call, stacked
@@ -30,14 +32,14 @@ class Program:
     """The forward and backward pass of K learners.
 
     Attributes:
-        run: Computes losses and gradients of what is in the buffers, and returns the losses; of a forward
-            pass alone, returns the stack ``(K, …)`` of what it gives, which the next run overwrites.
+        run: Computes losses and gradients of what is in the buffers, and returns the losses ``(K,)``; of a
+            forward pass alone, what it gives ``(K, …)``. The next run overwrites them.
         draws: Whether it draws random numbers.
         looped: How many operations are computed learner by learner, by name.
         grouped: The same for all learners at once.
     """
 
-    run: Callable[[], Any]
+    run: Callable[[], torch.Tensor]
     draws: bool
     looped: Mapping[str, int]
     grouped: Mapping[str, int]
@@ -101,21 +103,16 @@ class Builder:
         for place, target in zip(self._trace.gradients, self._gradients, strict=True):
             if place is not None:
                 self._deliver(place.number, target)
+        if self._trace.loss.number not in self._stacks:
+            self._stage(self._trace.loss.number)
+        stack = self._stacks[self._trace.loss.number]
+        run = self._lines.compiled(f"return {self._lines.name(stack)}")
+        if all(form.device == stack.device for form in self._trace.forms):
+            run = quickest(run, stack.device, self._generators if self._trace.draws else ())
         for stack, before in zip(self._given_stacks, saved, strict=True):
             if not torch.equal(stack, before):
                 stack.copy_(before)
-        return Program(self._lines.compiled(self._last()), self._trace.draws, self._looped, self._grouped)
-
-    def _last(self) -> str:
-        """Write how the losses are returned; of a forward pass alone, the stack of what it gives."""
-        loss = self._trace.loss.number
-        if not self._trace.gradients:
-            if loss not in self._stacks:
-                self._stage(loss)
-            return f"return {self._lines.name(self._stacks[loss])}"
-        if loss in self._stacks:
-            return f"return {self._lines.name(self._stacks[loss])}.tolist()"
-        return f"return [{', '.join(f'{self._name(loss, k)}.item()' for k in range(self._rows))}]"
+        return Program(run, self._trace.draws, self._looped, self._grouped)
 
     # What lies where
 
@@ -149,8 +146,8 @@ class Builder:
         if number in self._places:
             return self._places[number]
         form = self._trace.forms[number]
-        extent = 1 + sum((n - 1) * s for n, s in zip(form.shape, form.stride, strict=True))
-        return torch.empty_strided((self._rows, *form.shape), (extent, *form.stride), dtype=form.dtype)
+        shape, stride = (self._rows, *form.shape), (form.extent, *form.stride)
+        return torch.empty_strided(shape, stride, dtype=form.dtype, device=form.device)
 
     def _view(self, number: int) -> torch.Tensor:
         """Take a view once."""
@@ -225,12 +222,24 @@ class Builder:
 
     def _draw(self, operation: Operation, fresh: Sequence[Place]) -> None:
         names = {argument.name for argument in operation.function._schema.arguments}
-        if "generator" not in names or fresh:
-            raise Untraceable(f"{operation.name} draws, and takes no generator")
+        if "generator" not in names:
+            self._draw_beside(operation, fresh)
+            return
+        if fresh:
+            raise Untraceable(f"{operation.name} draws a tensor of its own")
         given = zip(self._generators, self._each(operation), strict=True)
         for row, (generator, (arguments, keywords)) in enumerate(given):
             self._emit(operation, row, "", {"generator": self._lines.name(generator)})
             operation.function(*arguments, **(keywords | {"generator": generator}))
+        self._looped[operation.name] += 1
+
+    def _draw_beside(self, operation: Operation, fresh: Sequence[Place]) -> None:
+        """What draws from its device's generator, as dropout on a GPU: the learner's stands in for it."""
+        draw = drawing(self._form(fresh[0]).device) if fresh else None
+        if draw is None or operation.mutates:
+            raise Untraceable(f"{operation.name} draws, and takes no generator")
+        each = [partial(draw, generator, operation.function) for generator in self._generators]
+        self._loop_anew(operation, fresh, each)
         self._looped[operation.name] += 1
 
     def _change(self, operation: Operation, fresh: Sequence[Place]) -> None:
@@ -284,7 +293,7 @@ class Builder:
         if number in self._stacks:
             return self._stacks[number]
         form = self._trace.forms[number]
-        stack = torch.empty(self._rows, *form.shape, dtype=form.dtype)
+        stack = torch.empty(self._rows, *form.shape, dtype=form.dtype, device=form.device)
         return torch.stack(self._seen[number], out=stack)
 
     def _group(self, operation: Operation, fresh: Sequence[Place]) -> bool:
@@ -350,14 +359,18 @@ class Builder:
         for place, buffer in zip(fresh, buffers, strict=True):
             self._hold(place.number, buffer)
 
-    def _loop_anew(self, operation: Operation, fresh: Sequence[Place]) -> None:
+    def _loop_anew(
+        self, operation: Operation, fresh: Sequence[Place], functions: Sequence[Any] | None = None
+    ) -> None:
+        functions = functions or [operation.function] * self._rows
         for row, (arguments, keywords) in enumerate(self._each(operation)):
-            given, names = listed(operation.function(*arguments, **keywords)), []
+            given, names = listed(functions[row](*arguments, **keywords)), []
             for place, each in zip(operation.results, given, strict=True):
                 names.append("_" if place is None or place not in fresh else f"v{place.number}_{row}")
                 if place is not None and place in fresh:
                     self._seen.setdefault(place.number, []).append(each)
-            self._emit(operation, row, f"{', '.join(names)}{',' if operation.several else ''} = ")
+            target = f"{', '.join(names)}{',' if operation.several else ''} = "
+            self._emit(operation, row, target, function=functions[row])
 
     def _emit(
         self,

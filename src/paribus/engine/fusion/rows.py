@@ -53,9 +53,9 @@ class Rows:
         for parameter in parameters.values():
             self._starts.append(length)
             length += padded(parameter.numel())
-        dtype = next(iter(parameters.values())).dtype
-        self.values = torch.zeros(rows, length, dtype=dtype)
-        self.gradients = torch.zeros(rows, length, dtype=dtype)
+        some = next(iter(parameters.values()))
+        self.values = torch.zeros(rows, length, dtype=some.dtype, device=some.device)
+        self.gradients = torch.zeros_like(self.values)
 
     def stacks(self, rows: torch.Tensor) -> list[torch.Tensor]:
         """Return the parameters' places in rows like these, ``(K, *shape)`` each."""
@@ -88,7 +88,9 @@ class RowOptimizer:
         self._step.param_groups, self._step.state = [], defaultdict(dict)
         self._leaders: list[torch.optim.Optimizer] = []
         fuses = isinstance(self._step, FUSED) and not runs[0].configuration.is_exact
-        self._form = {"fused": True} if fuses else {"foreach": False}  # which torch would look for each time
+        self._on_cpu = rows.values.device.type == "cpu"
+        # What torch would look for each time; elsewhere, it takes all blocks in one call, as alone.
+        self._form = {"fused": True} if fuses else {"foreach": False} if self._on_cpu else {}
         for _, alike in groupby(range(len(runs)), lambda row: stride_of(runs[row])):
             self._add(list(alike))
         self._plain = inspect.unwrap(type(self._step).step)  # without the profiler's marks: half its time
@@ -97,7 +99,7 @@ class RowOptimizer:
     def _add(self, alike: Sequence[int]) -> None:
         """Add a group of learners that step alike."""
         leader = self._runs[alike[0]].optimizer
-        many = max(1, _BLOCK // self._rows.values[0].nbytes)
+        many = max(1, _BLOCK // self._rows.values[0].nbytes) if self._on_cpu else len(alike)
         blocks = [alike[place : place + many] for place in range(0, len(alike), many)]
         parameters = [self._block(block[0], block[-1] + 1) for block in blocks]
         self._leaders.append(leader)

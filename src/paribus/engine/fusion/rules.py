@@ -222,8 +222,8 @@ def _mean_nll_backward(
 
 
 def _counts_all(targets: torch.Tensor, ignored: int) -> bool:
-    """Tell whether no sample is left out, where that is quick to see."""
-    return ignored < 0 and int(targets.min()) >= 0
+    """Tell whether no sample is left out, where that is quick to see: no other device is waited for."""
+    return targets.device.type == "cpu" and ignored < 0 and int(targets.min()) >= 0
 
 
 # Rounded once, or not at all: the same bits wherever an element stands.

@@ -127,14 +127,15 @@ class Together:
         began = time.perf_counter()
         try:
             with numerics(task.configuration.numerics), preserved_draws():
-                member.run = Run(task, self._work, *member.past())
+                member.run = run = Run(task, self._work, *member.past())
+                if digest not in self._most:
+                    self._most[digest] = most(run, self._fuse)
         except StoreError:
             raise
         except Exception as error:
             self._ended.append((None, failed(task, error, time.perf_counter() - began)))
             return
         member.seconds = time.perf_counter() - began
-        self._most[digest] = most(member.run.model, self._fuse)
         self._place(member)
 
     def _place(self, member: Member) -> None:

@@ -36,6 +36,7 @@ class Form:
         stride: Its strides, in elements.
         offset: Where it begins in its storage, in elements.
         dtype: Of its elements.
+        device: Where its storage is.
         owner: Number of the tensor whose storage it lies in: its own where it is no view.
     """
 
@@ -43,7 +44,13 @@ class Form:
     stride: tuple[int, ...]
     offset: int
     dtype: torch.dtype
+    device: torch.device
     owner: int
+
+    @property
+    def extent(self) -> int:
+        """Elements from its first to its last in memory."""
+        return 1 + sum((n - 1) * s for n, s in zip(self.shape, self.stride, strict=True))
 
 
 @final
@@ -122,6 +129,13 @@ class Trace:
     def draws(self) -> bool:
         """Whether the step draws random numbers."""
         return any(operation.draws for operation in self.operations)
+
+    @property
+    def made(self) -> int:
+        """Bytes of what is computed, of one learner."""
+        held = {place.number for place in self.given} | self.constants.keys()
+        own = [form for n, form in enumerate(self.forms) if form.owner == n and n not in held]
+        return sum(form.extent * form.dtype.itemsize for form in own)
 
 
 def trace_step(
@@ -248,7 +262,12 @@ class _Writer(TorchDispatchMode):  # type: ignore[no-untyped-call]
         owner = number if empty else self._owners.setdefault(tensor.untyped_storage().data_ptr(), number)
         self.forms.append(
             Form(
-                tuple(tensor.shape), tuple(tensor.stride()), int(tensor.storage_offset()), tensor.dtype, owner
+                tuple(tensor.shape),
+                tuple(tensor.stride()),
+                int(tensor.storage_offset()),
+                tensor.dtype,
+                tensor.device,
+                owner,
             )
         )
         return number

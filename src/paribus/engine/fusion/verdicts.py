@@ -49,14 +49,20 @@ class Verdict:
         """Remember it, where that can be: whoever writes last is read."""
         if folder is None:
             return
-        payload = json.dumps({"refused": self.refused, "about": repr(about), **_surroundings()}, indent=1)
+        told = {
+            "refused": self.refused,
+            "about": repr(about),
+            **_surroundings(),
+            "accelerators": _accelerators(),
+        }
+        payload = json.dumps(told, indent=1)
         with suppress(OSError):
             folder.mkdir(exist_ok=True)
             write_whole(_file(folder, about), payload.encode())
 
 
 def _file(folder: Path, about: object) -> Path:
-    return folder / f"{digest((repr(about), _surroundings())).hex()}.json"
+    return folder / f"{digest((repr(about), _surroundings(), _accelerators())).hex()}.json"
 
 
 @cache
@@ -71,6 +77,12 @@ def _surroundings() -> dict[str, str]:
         "switches": repr(sorted(switches.items())),
         "code": digest(code).hex(),
     }
+
+
+def _accelerators() -> list[str]:
+    """Name the GPUs that this process uses; asked before it uses one, CUDA would be lost to its forks."""
+    used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())] if used else []
 
 
 def _processor() -> str:

@@ -52,8 +52,22 @@ class Draws:
 def seed_torch(seed: int, device: torch.device) -> None:
     """Seed torch's generators, of the CPU and of the device."""
     torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    if device.type != "cpu":
+        torch.get_device_module(device).manual_seed(seed)
+
+
+@contextmanager
+def preserved_draws_on(device: torch.device) -> Iterator[None]:
+    """Put the global generator of a device that is not the CPU back."""
+    if device.type == "cpu":
+        yield
+        return
+    module = torch.get_device_module(device)
+    saved = module.get_rng_state()
+    try:
+        yield
+    finally:
+        module.set_rng_state(saved)
 
 
 def _have_drawn(seed: int) -> bool:

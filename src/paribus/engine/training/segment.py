@@ -20,7 +20,7 @@ from paribus.engine.building.preparation import prepared
 from paribus.engine.building.work import Outcome, Task, Work
 from paribus.engine.learners.configuration import seeds_at, setting_at, terms_at, value_at
 from paribus.engine.training.changes import Constraints, Given, begin
-from paribus.engine.training.draws import Draws, LateDraw
+from paribus.engine.training.draws import Draws, LateDraw, preserved_draws_on
 from paribus.engine.training.observed import ObservedSplit
 from paribus.engine.training.opaque import Train, TrainableLearner, hand_over, taken_names
 from paribus.engine.training.recording import Recorder
@@ -254,7 +254,8 @@ def numerics(setting: Numerics) -> Iterator[None]:
     torch.use_deterministic_algorithms(setting.deterministic)
     torch.set_default_dtype(torch_dtype(setting.dtype))
     try:
-        yield
+        with preserved_draws_on(torch.device(setting.device)):
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
