@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from paribus.engine.fusion import Fuse
 from paribus.engine.fusion.together import Together
 from paribus.engine.training.state import State
 
+DEVICE = os.environ.get("PARIBUS_TEST_DEVICE", "cpu")
 Ends = dict[str, tuple[State | None, Outcome]]
 
 

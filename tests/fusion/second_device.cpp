@@ -117,7 +117,7 @@ at::Scalar local_scalar(const at::Tensor& tensor) { return seen(tensor).item(); 
 at::Tensor convolution(const at::Tensor& input, const at::Tensor& weight, const std::optional<at::Tensor>& bias,
                        c10::SymIntArrayRef stride, c10::SymIntArrayRef padding, c10::SymIntArrayRef dilation,
                        bool transposed, c10::SymIntArrayRef output_padding, c10::SymInt groups) {
-  const auto own = bias ? std::optional<at::Tensor>(seen(*bias)) : std::nullopt;
+  const auto own = bias && bias->defined() ? std::optional<at::Tensor>(seen(*bias)) : std::nullopt;
   return at::convolution_symint(seen(input), seen(weight), own, stride, padding, dilation, transposed,
                                 output_padding, groups)
       .to(input.device());

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_cases import differences, walked
+from fusion_cases import DEVICE, differences, walked
 from torch import nn
 
 from paribus import Experiment, Logger, register_metric
@@ -84,6 +84,7 @@ def experiment(folder: Path, **options: Any) -> Experiment:
         "steps": 5,
         "batch_size": 32,
         "logger": Logger(Every(1)),
+        "device": DEVICE,
     }
     rates = SetOptimizer.make_variations(lr=(0.01, 0.02, 0.03))
     return Experiment(interventions=rates, store=folder, **(settings | options))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_cases import differences, walked
+from fusion_cases import DEVICE, differences, walked
 from torch import nn
 
 from learning_cases import POINTS, FailsFrom, Stochastic
@@ -145,6 +145,7 @@ def experiment(folder: Path, interventions: Any, **options: Any) -> Experiment:
         "dataset": SMALL,
         "steps": 8,
         "logger": LOOK,
+        "device": DEVICE,
     }
     return Experiment(interventions=interventions, store=folder, **(settings | options))
 
@@ -231,7 +232,7 @@ def test_a_group_equals_loops_written_by_hand(folder: Path) -> None:
     factors = [InitWeights.make_variations(seed=seeds), SetOptimizer.make_variations(lr=rates)]
     exp = experiment(folder, factors, steps=9, batch_size=32)
     ends = walked(exp, 8)
-    images, labels = (torch.stack([torch.as_tensor(s[i]) for s in SMALL["train"]]) for i in (0, 1))
+    images, labels = (torch.stack([torch.as_tensor(s[i]) for s in SMALL["train"]]).to(DEVICE) for i in (0, 1))
     for learner in exp:
         model = learner.checkpoint(0).model
         options = dict(learner.cell.configuration.optimizer.hyperparameters)
@@ -244,7 +245,7 @@ def test_a_group_equals_loops_written_by_hand(folder: Path) -> None:
             optimizer.step()
         state, _ = ends[learner.key]
         assert state is not None
-        assert all(torch.equal(p, state.tensors[f"model/{n}"]) for n, p in model.named_parameters())
+        assert all(torch.equal(p.cpu(), state.tensors[f"model/{n}"]) for n, p in model.named_parameters())
     assert proven()
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from fusion_cases import DEVICE
 
 from paribus import Experiment, Logger, SuccessiveHalving, register_metric
 from paribus.datasets import digits
@@ -29,12 +30,13 @@ DESIGN = [
 
 
 def experiment(store: Path, steps: int = 50, interventions: Any = DESIGN, **options: Any) -> Experiment:
-    return Experiment(partial(MLP, 64, (16,)), DATA, interventions, steps=steps, store=store, **options)
+    model = partial(MLP, 64, (16,))
+    return Experiment(model, DATA, interventions, steps=steps, store=store, device=DEVICE, **options)
 
 
 def found(exp: Experiment) -> list[Any]:
     """What a run left: its rows, and the bits of each learner."""
-    weights = [tuple(learner.checkpoint().model.state_dict().values()) for learner in exp]
+    weights = [tuple(learner.checkpoint().model.cpu().state_dict().values()) for learner in exp]
     return [exp.frame().to_dicts(), [[t.numpy().tobytes() for t in tensors] for tensors in weights]]
 
 
@@ -45,7 +47,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
     return found(exp)
 
 
-@pytest.mark.parametrize(("executor", "fuse"), [("serial", "auto"), ("serial", 4), ("local", 4)])
+LOCAL = pytest.mark.skipif(DEVICE == "second", reason="other processes have no such device")
+
+
+@pytest.mark.parametrize(
+    ("executor", "fuse"), [("serial", "auto"), ("serial", 4), pytest.param("local", 4, marks=LOCAL)]
+)
 def test_a_run_with_groups_leaves_what_one_without_does(
     folder: Path, alone: list[Any], executor: str, fuse: Any
 ) -> None:

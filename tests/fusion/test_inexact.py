@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from fusion_cases import walked
+from fusion_cases import DEVICE, walked
 from torch import nn
 
 from paribus import Experiment
@@ -47,7 +47,7 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Any]]:
 def learners(folder: Path, kind: type[torch.optim.Optimizer], *, exact: bool) -> Experiment:
     return Experiment(
         normed, SMALL, InitWeights.make_variations(seed=range(3)), optimizer=partial(kind, lr=0.01), steps=8,
-        store=folder, exact=exact,
+        store=folder, exact=exact, device=DEVICE,
     )  # fmt: skip
 
 

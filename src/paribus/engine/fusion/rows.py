@@ -87,10 +87,10 @@ class RowOptimizer:
         self._step = copy.copy(runs[0].optimizer)
         self._step.param_groups, self._step.state = [], defaultdict(dict)
         self._leaders: list[torch.optim.Optimizer] = []
-        fuses = isinstance(self._step, FUSED) and not runs[0].configuration.is_exact
         self._on_cpu = rows.values.device.type == "cpu"
+        fuses = isinstance(self._step, FUSED) and not runs[0].configuration.is_exact
         # What torch would look for each time; elsewhere, it takes all blocks in one call, as alone.
-        self._form = {"fused": True} if fuses else {"foreach": False} if self._on_cpu else {}
+        self._form = {} if not self._on_cpu else {"fused": True} if fuses else {"foreach": False}
         for _, alike in groupby(range(len(runs)), lambda row: stride_of(runs[row])):
             self._add(list(alike))
         self._plain = inspect.unwrap(type(self._step).step)  # without the profiler's marks: half its time
