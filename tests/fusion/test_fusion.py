@@ -194,6 +194,10 @@ INTERVENTIONS: dict[str, Any] = {
     "rates": SetOptimizer.make_variations(lr=(0.1, 0.2), when=(2, 6)),
     "another class": SetOptimizer.make_variations(optimizer=torch.optim.Adam, lr=(0.01, 0.1), when=(2, 5)),
     "pruning": PruneWeights.make_variations(fraction=(0.3, 0.6), when=((0, 8), (3, 6))),
+    "masks that go on": [
+        PruneWeights.make_variations(fraction=(0.3, 0.6), when=(0, 8)),
+        PerturbMomentum.make_variations(momentum=(0.8,), when=(2, 5)),
+    ],
     "inputs": PerturbInputs.make_variations(epsilon=(0.1, 0.2)),
     "gradients": ClipGradients.make_variations(norm=(0.1, 0.5)),
     "gradients in a window": PerturbGradients.make_variations(

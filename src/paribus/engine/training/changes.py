@@ -19,7 +19,7 @@ from paribus.interventions.states import Drawn, LearnerState, StateIntervention,
 
 @final
 class Given:
-    """The states that a learner's interventions read.
+    """The states that a learner's interventions read, on its device.
 
     Args:
         work: What all learners share.
@@ -30,6 +30,7 @@ class Given:
     def __init__(self, work: Work, configuration: Configuration, states: Mapping[str, State]) -> None:
         self._work = work
         self._configuration = configuration
+        self._device = torch.device(configuration.numerics.device)
         self._states = states
 
     def to(self, event: Event, own: LearnerState) -> list[LearnerState]:
@@ -38,7 +39,9 @@ class Given:
             return []
         reads = iter(event.reads)
         return [
-            self.drawn(each) if isinstance(each, Drawn) else _of(self._states[next(reads).key], own)
+            self.drawn(each)
+            if isinstance(each, Drawn)
+            else _of(self._states[next(reads).key], own, self._device)
             for each in event.intervention.reads()
         ]
 
@@ -49,7 +52,7 @@ class Given:
         return LearnerState(dict(model.named_parameters()), dict(model.named_buffers()))
 
 
-def _of(state: State, own: LearnerState) -> LearnerState:
+def _of(state: State, own: LearnerState, device: torch.device) -> LearnerState:
     """Show a state as interventions see it, in the order of the learner's own model: that of files varies."""
     places = {name: place for place, name in enumerate([*own.parameters, *own.buffers])}
     model: dict[str, torch.Tensor] = {}
@@ -58,7 +61,7 @@ def _of(state: State, own: LearnerState) -> LearnerState:
         room, _, rest = path.partition("/")
         name, _, entry = rest.rpartition("/")
         if room == "model":
-            model[rest] = value
+            model[rest] = value.to(device)
         if room == "optimizer":
             optimizer.setdefault(name, {})[entry] = value
     names = sorted(model, key=lambda name: places.get(name, len(places)))
@@ -66,7 +69,7 @@ def _of(state: State, own: LearnerState) -> LearnerState:
         {name: model[name] for name in names if name not in own.buffers},
         {name: model[name] for name in names if name in own.buffers},
         optimizer,
-        list(kept_in(state).values()),
+        list(kept_in(state, device).values()),
     )
 
 

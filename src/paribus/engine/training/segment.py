@@ -123,7 +123,7 @@ class Run:
         if state is not None:
             fresh = trains and starts_empty(self.configuration, at)
             restore(state, self.model, self.optimizer, model_only=fresh)
-            kept = kept_in(state)
+            kept = kept_in(state, self.device)
         if trains or state is None:
             given = Given(work, self.configuration, inputs)
             start = -1 if state is None else at

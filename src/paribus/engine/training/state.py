@@ -158,14 +158,14 @@ def restore(
     optimizer.load_state_dict({"state": kept, "param_groups": groups})
 
 
-def kept_in(state: State) -> dict[str, dict[str, torch.Tensor]]:
-    """Return what constraints keep in a state, by the digest of their event in hex."""
+def kept_in(state: State, device: torch.device) -> dict[str, dict[str, torch.Tensor]]:
+    """Return what constraints keep in a state, on a device, by the digest of their event in hex."""
     kept: dict[str, dict[str, torch.Tensor]] = {}
     for path, tensor in sorted(state.tensors.items(), key=lambda item: item[0]):
         room, _, rest = path.partition("/")
         event, _, name = rest.partition("/")
         if room == "kept":
-            kept.setdefault(event, {})[name] = tensor
+            kept.setdefault(event, {})[name] = tensor.to(device)
     return kept
 
 
