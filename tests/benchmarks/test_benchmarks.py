@@ -44,3 +44,12 @@ def test_the_page_tells_misses_and_keeps_its_text(tmp_path) -> None:
     assert "1 of 2 targets met. Missed: speed." in text
     assert for_terminal(results).row_count == 2
     assert as_json(results)["figures"][benchmark.name][0]["met"] is False
+
+
+def test_the_page_says_what_was_skipped(tmp_path) -> None:
+    page = tmp_path / "benchmarks.md"
+    page.write_text("<!-- figures -->\n<!-- end of figures -->\n")
+    benchmark = BENCHMARKS[0]
+    write_page(page, BENCHMARKS, {benchmark.name: []})
+    assert f"### {benchmark.name}" in page.read_text()
+    assert "Skipped: this machine lacks what is measured." in page.read_text()
