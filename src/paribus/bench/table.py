@@ -28,6 +28,8 @@ def for_terminal(results: Results) -> Table:
         table.add_column(heading, justify="left" if heading in ("what", "", "sides") else "right")
     for name, figures in results.items():
         table.add_section()
+        if not figures:
+            table.add_row(f"{name}: skipped: this machine lacks what is measured")
         for figure in figures:
             style = "bold red" if figure.met is False else None
             table.add_row(f"{name}: {figure.what}", *cells(figure), style=style)

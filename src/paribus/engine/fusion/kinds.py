@@ -67,7 +67,7 @@ def most(run: Run, fuse: Fuse) -> int:
 def _most_in_memory(run: Run) -> int:
     """Return how many learners like this one have room on their device, beside other groups."""
     try:
-        size = size_of(run)
-    except Exception:  # whatever it is, it has it alone, too, and says so there
+        many = room(run.device) // (_GROUPS * size_of(run))
+    except Exception:  # its step fails alone, too, or the device does not say what it has
         return 1
-    return max(1, min(_MOST, room(run.device) // (_GROUPS * size)))
+    return max(1, min(_MOST, many))
