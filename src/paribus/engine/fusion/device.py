@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, final
 
 import torch
 
@@ -32,6 +33,27 @@ def room(device: torch.device) -> int:
     return free
 
 
+@final
+@dataclass(frozen=True, eq=False)
+class Recorded:
+    """What was computed once, to be launched again as a whole.
+
+    Attributes:
+        compute: What was recorded; it holds the tensors whose places the graph knows.
+        graph: Its kernels.
+        result: Where its result lies.
+    """
+
+    compute: Compute
+    graph: torch.cuda.CUDAGraph
+    result: torch.Tensor
+
+    def __call__(self) -> torch.Tensor:
+        """Compute it again."""
+        self.graph.replay()
+        return self.result
+
+
 def quickest(compute: Compute, device: torch.device, generators: Sequence[torch.Generator]) -> Compute:
     """Return what computes the same on a device with fewer launches, where there is such, and it is quicker.
 
@@ -46,7 +68,7 @@ def quickest(compute: Compute, device: torch.device, generators: Sequence[torch.
     return recorded
 
 
-def _recorded(compute: Compute, generators: Sequence[torch.Generator]) -> Compute | None:
+def _recorded(compute: Compute, generators: Sequence[torch.Generator]) -> Recorded | None:
     """Record the kernels of a call as a CUDA graph; ``None`` where one of them cannot be."""
     graph = torch.cuda.CUDAGraph()
     try:
@@ -61,12 +83,7 @@ def _recorded(compute: Compute, generators: Sequence[torch.Generator]) -> Comput
             result = compute()
     except RuntimeError:  # a call that waits for the device, or that this device cannot record
         return None
-
-    def replay() -> torch.Tensor:
-        graph.replay()
-        return result
-
-    return replay
+    return Recorded(compute, graph, result)
 
 
 @cache
