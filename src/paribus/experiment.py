@@ -52,7 +52,7 @@ from paribus.engine.results.frames import (
 )
 from paribus.engine.results.gathering import gathered
 from paribus.engine.running.driver import Driver
-from paribus.engine.running.executors import Executor, choose_executor, prepare
+from paribus.engine.running.executors import Executor, check_device, choose_executor, prepare
 from paribus.engine.running.pairs import Computed, compute_pairs, control_rows, list_pairs, pair_frame
 from paribus.engine.running.retention import Keep, check_keep, retain
 from paribus.engine.running.run import Round, Session, Summary, driven, execute, summarise, untried
@@ -65,6 +65,7 @@ from paribus.engine.search.trials import Trial, cells_of, read_search
 from paribus.engine.showing.notebook import tell
 from paribus.engine.showing.progress import metered
 from paribus.engine.training.checkpoint import Replayer
+from paribus.engine.training.device import at_hand
 from paribus.engine.training.journal import Journal
 from paribus.engine.training.ledger import read_families, read_parts
 from paribus.engine.training.opaque import check_visible, read_train
@@ -314,7 +315,8 @@ class Experiment(Findings):
                 the end, are shown.
 
         Raises:
-            ConfigurationError: The executor is unknown, or a loss cannot be minimised.
+            ConfigurationError: The executor is unknown, its agents lack the device, or a loss cannot be
+                minimised.
             StoreError: The store cannot be written.
             ExecutionError: The executor cannot start or go on.
         """
@@ -328,6 +330,7 @@ class Experiment(Findings):
         with ExitStack() as stack:
             driver: Driver | None = None
             while tasks := untried(after, rounds):
+                check_device(chosen, self.cells[0].configuration.numerics.device)
                 prepare(chosen)
                 self._check_before_training([each.plan for each in rounds])
                 if driver is None:  # its agents are there for all rounds
@@ -365,7 +368,7 @@ class Experiment(Findings):
         """
         if not self.cells:
             raise ConfigurationError("audit: the search has asked for no trial yet; call run() first")
-        return uncovered(self.work, self.cells[0].configuration)
+        return uncovered(self.work, at_hand(self.cells[0].configuration))
 
     def explain(self, index: int) -> Explanation:
         """Say which stored state is nearest to a learner, and what differs, in words.
@@ -499,13 +502,14 @@ class Experiment(Findings):
             check_unchanged(self.cells[0].configuration, self._data_fingerprint())
             ends = self._trials.ends if self._trials else []
             check_optimizers(ends)
-            rehearse(self.work, (cell.configuration for cell in ends))
+            rehearse(self.work, (at_hand(cell.configuration) for cell in ends))
         check_optimizers(new)
         if not earlier:
-            try_first_step(self.work, self.cells[0].configuration, self.store)
-        certify_architectures(self.work, (cell.configuration for cell in new))
-        try_interventions(self.work, (cell.configuration for cell in new))
-        rehearse(self.work, (cell.configuration for cell in new))
+            try_first_step(self.work, at_hand(self.cells[0].configuration), self.store)
+        tried = [at_hand(cell.configuration) for cell in new]
+        certify_architectures(self.work, tried)
+        try_interventions(self.work, tried)
+        rehearse(self.work, tried)
 
     def _read(self, plan: Plan, records: Mapping[str, Record]) -> tuple[list[History], pl.DataFrame]:
         """Read how each learner ended, and what was recorded."""

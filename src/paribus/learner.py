@@ -13,6 +13,7 @@ from paribus.engine.learners.designs import Cell
 from paribus.engine.proving.certification import described
 from paribus.engine.results.frames import History, of_learner, printed, tidy_frame
 from paribus.engine.training.checkpoint import Checkpoint, Replayer
+from paribus.engine.training.device import at_hand
 from paribus.evidence import Evidence
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class Learner:
         Raises:
             AblationError: A change cannot be made; the class says why.
         """
-        return described(self.work(), self.configuration)
+        return described(self.work(), at_hand(self.configuration))
 
     def __repr__(self) -> str:
         levels = ", ".join(f"{name}={value!r}" for name, value in self.levels.items())

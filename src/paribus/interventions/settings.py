@@ -237,8 +237,8 @@ class Numerics:
 
         check_count("Experiment", "threads", self.threads, least=1)
         try:
-            torch.device(self.device)
-        except (RuntimeError, TypeError) as error:
+            object.__setattr__(self, "device", str(torch.device(str(self.device))))
+        except RuntimeError as error:
             raise ConfigurationError(
                 f"Experiment: device={self.device!r}; expected a device type of torch, 'cpu' or 'cuda'"
             ) from error

@@ -18,6 +18,7 @@ from paribus.engine.building.work import Task, Work
 from paribus.engine.learners.configuration import Configuration
 from paribus.engine.learners.reads import reads_at
 from paribus.engine.planning.known import Known
+from paribus.engine.training.device import at_hand
 from paribus.engine.training.segment import train
 from paribus.engine.training.state import State, restore
 from paribus.errors import ConfigurationError, CorruptObjectError, ExecutionError
@@ -89,7 +90,7 @@ class Replayer:
                 f"checkpoint: step={step} is inside training that train= hides; expected 0 or "
                 f"{configuration.total}"
             )
-        return _assembled(configuration, self._work, self._state(configuration, step))
+        return _assembled(at_hand(configuration), self._work, self._state(configuration, step))
 
     def _state(self, configuration: Configuration, step: int) -> State:
         start, state = self._nearest(configuration, step)

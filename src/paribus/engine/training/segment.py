@@ -20,6 +20,7 @@ from paribus.engine.building.preparation import prepared
 from paribus.engine.building.work import Outcome, Task, Work
 from paribus.engine.learners.configuration import seeds_at, setting_at, terms_at, value_at
 from paribus.engine.training.changes import Constraints, Given, begin
+from paribus.engine.training.device import check_here
 from paribus.engine.training.draws import Draws, LateDraw, preserved_draws_on
 from paribus.engine.training.observed import ObservedSplit
 from paribus.engine.training.opaque import Train, TrainableLearner, hand_over, taken_names
@@ -247,7 +248,12 @@ class Run:
 
 @contextmanager
 def numerics(setting: Numerics) -> Iterator[None]:
-    """Hold what decides bits besides the inputs, and put it back."""
+    """Hold what decides bits besides the inputs, and put it back.
+
+    Raises:
+        ConfigurationError: This machine does not have the device.
+    """
+    check_here(setting.device)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
     warn_only, dtype = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_default_dtype()
     torch.set_num_threads(setting.threads)

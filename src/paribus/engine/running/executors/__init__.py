@@ -9,9 +9,10 @@ from paribus.engine.running.executors.joblib import Joblib
 from paribus.engine.running.executors.local import Local
 from paribus.engine.running.executors.ray import Ray
 from paribus.engine.running.executors.serial import Serial
+from paribus.engine.training.device import check_here
 from paribus.errors import ConfigurationError, suggest
 
-__all__ = ["Executor", "Joblib", "Local", "Ray", "Serial", "choose_executor", "prepare"]
+__all__ = ["Executor", "Joblib", "Local", "Ray", "Serial", "check_device", "choose_executor", "prepare"]
 
 
 def choose_executor(executor: str | Executor, workers: int | None = None) -> Executor:
@@ -37,6 +38,21 @@ def choose_executor(executor: str | Executor, workers: int | None = None) -> Exe
     if executor == "serial" and workers not in (None, 1):
         raise ConfigurationError(f"run: executor='serial' has one worker, got workers={workers}; use 'local'")
     return known[executor]()
+
+
+def check_device(executor: Executor, device: str) -> None:
+    """Refuse a device that agents will not have.
+
+    Raises:
+        ConfigurationError: It is not on this machine, where they will be; or no GPU is asked for them.
+    """
+    if not isinstance(executor, Ray):
+        check_here(device)
+    elif device.startswith("cuda") and not executor.gpus:
+        raise ConfigurationError(
+            f"Ray: learners train on {device!r}, and its agents have no GPU; ask for a share of one, as in "
+            "Ray(gpus=0.25)"
+        )
 
 
 def prepare(executor: Executor) -> None:
