@@ -61,7 +61,7 @@ def test_what_is_trained_elsewhere_is_checked_here(folder: Path) -> None:
 def test_what_was_trained_elsewhere_is_looked_at_here(folder: Path) -> None:
     here, elsewhere = (next(iter(experiment(folder, device=device))) for device in ("cpu", "cuda"))
     replayer = Replayer(elsewhere.work(), experiment(folder).store, Known({}))
-    with pytest.raises(ExecutionError, match="cannot be reached: .* device='cuda' is not on this machine"):
+    with pytest.raises(ExecutionError, match=r"cannot be reached: .* device='cuda' is not on this machine"):
         replayer.at(elsewhere.configuration, 4)
     end = here.checkpoint()
     replayer._hold(elsewhere.configuration, capture(end.step, end.model, end.optimizer))
