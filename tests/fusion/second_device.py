@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 
@@ -30,11 +31,12 @@ class Generator:
 class Second(ModuleType):
     """What torch asks of a device's module."""
 
+    # No functions of ours, or each would be told as code of the user that runs in a step.
     default_generators = (Generator(),)
-    is_available = is_initialized = staticmethod(lambda: True)
-    _is_in_bad_fork = staticmethod(lambda: False)
-    device_count = staticmethod(lambda: 1)
-    current_device = staticmethod(lambda: 0)
+    is_available = is_initialized = partial(bool, 1)
+    _is_in_bad_fork = partial(bool, 0)
+    device_count = partial(int, 1)
+    current_device = partial(int, 0)
     get_rng_state = staticmethod(torch.get_rng_state)
     set_rng_state = staticmethod(torch.set_rng_state)
     manual_seed = manual_seed_all = staticmethod(lambda seed: None)
