@@ -31,7 +31,6 @@ from paribus.engine.learners.designs import Cell, expand, has_dimensions, read
 from paribus.engine.learners.openings import Filler
 from paribus.engine.learners.reading import (
     check_any,
-    check_optimizers,
     distinct,
     read_checkpoints,
     read_logger,
@@ -41,10 +40,8 @@ from paribus.engine.learners.resolver import Resolver
 from paribus.engine.planning.explain import Explanation, explain
 from paribus.engine.planning.known import Known
 from paribus.engine.planning.plan import Plan
-from paribus.engine.proving.certification import certify_architectures
-from paribus.engine.proving.inspection import check_unchanged, try_first_step, uncovered
-from paribus.engine.proving.rehearsal import rehearse
-from paribus.engine.proving.trial import try_interventions
+from paribus.engine.proving.checks import check_before_training
+from paribus.engine.proving.inspection import check_unchanged, uncovered
 from paribus.engine.results.frames import (
     History,
     histories,
@@ -491,25 +488,15 @@ class Experiment(Findings):
         return fingerprint(self._datasets, name="data")
 
     def _check_before_training(self, earlier: Sequence[Plan]) -> None:
-        """Refuse data that changed and optimizers that cannot be made; try one step, and watch it.
-
-        Not at construction: making an optimizer costs torch seconds of imports, and a cached experiment none.
-        What a search may suggest is tried at the ends of its ranges; in later rounds, what is new.
-        """
+        """Refuse data that changed, and check what is new since earlier rounds."""
         known = {learner.key for plan in earlier for learner in plan.learners}
-        new = [cell for cell in self.cells if cell.configuration.key() not in known]
+        learners = [cell.configuration for cell in self.cells]
+        new = [each for each in learners if each.key() not in known]
         if not earlier:
-            check_unchanged(self.cells[0].configuration, self._data_fingerprint())
-            ends = self._trials.ends if self._trials else []
-            check_optimizers(ends)
-            rehearse(self.work, (at_hand(cell.configuration) for cell in ends))
-        check_optimizers(new)
-        if not earlier:
-            try_first_step(self.work, at_hand(self.cells[0].configuration), self.store)
-        tried = [at_hand(cell.configuration) for cell in new]
-        certify_architectures(self.work, tried)
-        try_interventions(self.work, tried)
-        rehearse(self.work, tried)
+            check_unchanged(learners[0], self._data_fingerprint())
+        limits = self._trials.ends if self._trials and not earlier else []
+        ends = [cell.configuration for cell in limits]
+        check_before_training(self.work, self.store, new, ends, first=not earlier)
 
     def _read(self, plan: Plan, records: Mapping[str, Record]) -> tuple[list[History], pl.DataFrame]:
         """Read how each learner ended, and what was recorded."""

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from paribus.engine.learners.collection import collection_paused
+from paribus.engine.learners.configuration import Configuration
 from paribus.engine.learners.designs import Cell
 from paribus.errors import ConfigurationError, LevelError
 from paribus.interventions.schedules import as_schedule
@@ -73,11 +74,11 @@ def distinct(cells: Sequence[Cell]) -> list[Cell]:
 
 
 @collection_paused()  # a quarter of what torch imports for its first optimizer
-def check_optimizers(cells: Sequence[Cell]) -> None:
+def check_optimizers(learners: Iterable[Configuration]) -> None:
     """Make each distinct optimizer once, on a parameter of its own, so that bad values are refused here."""
     seen: set[bytes] = set()
-    for cell in cells:
-        component = cell.configuration.components["optimizer"]
+    for learner in learners:
+        component = learner.components["optimizer"]
         if component.digest in seen:
             continue
         seen.add(component.digest)

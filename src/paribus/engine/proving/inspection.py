@@ -131,7 +131,7 @@ def try_first_step(work: Work, configuration: Configuration, store: Store) -> No
         ObjectiveError: The loss cannot be minimised.
     """
     if drawn_unseeded(work, configuration, store):
-        warnings.warn(UNSEEDED, UnseededWeightsWarning, stacklevel=4)
+        warnings.warn(UNSEEDED, UnseededWeightsWarning, stacklevel=5)
     names = uncovered(work, configuration)
     if names:
-        warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=4)
+        warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=5)
