@@ -49,25 +49,24 @@ class Verdict:
         """Remember it, where that can be: whoever writes last is read."""
         if folder is None:
             return
-        told = {
-            "refused": self.refused,
-            "about": repr(about),
-            **_surroundings(),
-            "accelerators": _accelerators(),
-        }
-        payload = json.dumps(told, indent=1)
+        payload = json.dumps({"refused": self.refused, "about": repr(about), **_surroundings()}, indent=1)
         with suppress(OSError):
             folder.mkdir(exist_ok=True)
             write_whole(_file(folder, about), payload.encode())
 
 
 def _file(folder: Path, about: object) -> Path:
-    return folder / f"{digest((repr(about), _surroundings(), _accelerators())).hex()}.json"
+    return folder / f"{digest((repr(about), _surroundings())).hex()}.json"
+
+
+def _surroundings() -> dict[str, str]:
+    """Describe what decides bits and speed beside the learners."""
+    return {**_process(), "accelerators": _accelerators()}
 
 
 @cache
-def _surroundings() -> dict[str, str]:
-    """Describe what decides bits and speed beside the learners: machine, libraries, switches, this code."""
+def _process() -> dict[str, str]:
+    """Describe what stays as it is in a process: machine, libraries, switches, this code."""
     code = {file.name: file.read_bytes() for file in Path(__file__).parent.glob("*.py")}
     switches = {name: value for name, value in os.environ.items() if name.startswith(_SWITCHES)}
     return {
@@ -79,10 +78,10 @@ def _surroundings() -> dict[str, str]:
     }
 
 
-def _accelerators() -> list[str]:
+def _accelerators() -> str:
     """Name the GPUs that this process uses; asked before it uses one, CUDA would be lost to its forks."""
     used = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    return [torch.cuda.get_device_name(place) for place in range(torch.cuda.device_count())] if used else []
+    return "; ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))) if used else ""
 
 
 def _processor() -> str:
