@@ -48,47 +48,49 @@ def _warm_up() -> None:
     places = range(len(warm.ones))
     Parallel(n_jobs=_CORES)(delayed(by_tensors)(warm.name, warm.steps, place) for place in places)
     by_tensors(warm.name, warm.steps, 0)
-    _ours(warm, fuse=2)
-    _ours(warm, executor="local", workers=_CORES, fuse=2)
+    ours(warm, fuse=2)
+    ours(warm, executor="local", workers=_CORES, fuse=2)
 
 
 def _figures(made: Study, part: int, peers: Sequence[str]) -> Iterator[Figure]:
-    places = _spread(len(made.ones), part)
+    places = spread(len(made.ones), part)
     share = len(made.ones) / len(places)
-    ours = _ours(made, executor="local", workers=_CORES, fuse="auto")
-    alone = _ours(made, fuse="auto")
+    both = ours(made, executor="local", workers=_CORES, fuse="auto")
+    alone = ours(made, fuse="auto")
     what = f"{len(made.ones)} learners, {made.name}, {made.steps:,} steps"
     taken = f", from {len(places)} learners" if share > 1 else ""
     asked = _TARGETS.get((made.name, made.steps), dict.fromkeys((_LOOP, _JOBLIB)))
     for peer in [peer for peer in asked if peer in peers]:
         theirs = _PEERS[peer](made, places) * share
-        told = f"{ours:.1f} s against {theirs:.1f} s{taken}"
-        yield Figure(f"{what}: over {peer}", theirs / ours, "×", asked[peer], "more", detail=told)
+        told = f"{both:.1f} s against {theirs:.1f} s{taken}"
+        yield Figure(f"{what}: over {peer}", theirs / both, "×", asked[peer], "more", detail=told)
         if peer == _LOOP:
             told, here = f"{alone:.1f} s against {theirs:.1f} s", f"{what}: over {peer}, in one process"
             yield Figure(here, theirs / alone, "×", better="more", detail=told)
 
 
-def _spread(count: int, part: int) -> list[int]:
+def spread(count: int, part: int) -> list[int]:
     """Choose learners from all over the design."""
     return [place * count // part for place in range(part)]
 
 
-def _ours(made: Study, **options: Any) -> float:
+def ours(made: Study, device: str = "cpu", **options: Any) -> float:
+    """Time a whole ``run()`` of a study on a new store, in seconds."""
     known.clear()  # each run proves its groups, as the first of a process does
     with tempfile.TemporaryDirectory() as folder:
-        data = data_of(made.size)
-        exp = Experiment(made.make(), data, made.interventions, steps=made.steps, store=Path(folder))
-        return _seconds(lambda: exp.run(progress=False, **options))
+        where = {"store": Path(folder), "device": device}
+        exp = Experiment(made.make(), data_of(made.size), made.interventions, steps=made.steps, **where)
+        return seconds(lambda: exp.run(progress=False, **options))
 
 
-def _looped(made: Study, places: Sequence[int]) -> float:
-    return _seconds(lambda: [by_tensors(made.name, made.steps, place) for place in places])
+def looped(made: Study, places: Sequence[int], device: str = "cpu") -> float:
+    """Time some learners of a study, one after another in a loop by hand, in seconds."""
+    return seconds(lambda: [by_tensors(made.name, made.steps, place, device) for place in places])
 
 
 def _under_joblib(made: Study, places: Sequence[int]) -> float:
     calls = [delayed(by_tensors)(made.name, made.steps, place) for place in places]
-    return _seconds(lambda: Parallel(n_jobs=_CORES)(calls))
+    return seconds(lambda: Parallel(n_jobs=_CORES)(calls))
 
 
 def _under_tune(made: Study, places: Sequence[int]) -> float:
@@ -99,17 +101,18 @@ def _under_tune(made: Study, places: Sequence[int]) -> float:
 
 def _by_items(made: Study, places: Sequence[int]) -> float:
     """One learner is enough for what takes so long."""
-    return len(places) * _seconds(lambda: by_dataloader(made.name, made.steps, places[0]))
+    return len(places) * seconds(lambda: by_dataloader(made.name, made.steps, places[0]))
 
 
-def _seconds(run: Callable[[], object]) -> float:
+def seconds(run: Callable[[], object]) -> float:
+    """Time a call, in seconds."""
     began = time.perf_counter()
     run()
     return time.perf_counter() - began
 
 
 _PEERS: dict[str, Callable[[Study, Sequence[int]], float]] = {
-    _LOOP: _looped,
+    _LOOP: looped,
     _JOBLIB: _under_joblib,
     _TUNE: _under_tune,
     _ITEMS: _by_items,

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import torch
 
-from benchmarks.studies import Study, by_tensors, data_of, study
-from paribus import Experiment
+from benchmarks.fusion import looped, ours, spread
+from benchmarks.studies import Study, by_tensors, study
 from paribus.bench.measure import Benchmark, Figure
-from paribus.engine.fusion import Fuse
-from paribus.engine.fusion.together import known
 
 
 def measure(studies: Sequence[tuple[str, int, int]], device: str) -> list[Figure]:
@@ -27,40 +22,19 @@ def measure(studies: Sequence[tuple[str, int, int]], device: str) -> list[Figure
     if device == "cuda" and not torch.cuda.is_available():
         return []
     by_tensors("MLP", 60, 0, device)
-    _ours(study("MLP, two windows", 60), device, 2)
+    ours(study("MLP, two windows", 60), device, fuse=2)
     return [f for name, steps, part in studies for f in _figures(study(name, steps), part, device)]
 
 
 def _figures(made: Study, part: int, device: str) -> Iterator[Figure]:
-    places = [place * len(made.ones) // part for place in range(part)]
-    looped = _seconds(lambda: [by_tensors(made.name, made.steps, place, device) for place in places])
-    theirs = looped * len(made.ones) / part
-    together, alone = (_ours(made, device, fuse) for fuse in ("auto", False))
+    places = spread(len(made.ones), part)
+    theirs = looped(made, places, device) * len(made.ones) / part
+    together, alone = (ours(made, device, fuse=fuse) for fuse in ("auto", False))
     where = torch.cuda.get_device_name() if device == "cuda" else device
     what = f"{len(made.ones)} learners, {made.name}, {made.steps:,} steps, {where}"
-    for peer, seconds in (("a loop", theirs), ("each alone", alone)):
-        detail = f"{together:.1f} s against {seconds:.1f} s"
-        yield Figure(f"{what}: over {peer}", seconds / together, "×", better="more", detail=detail)
-
-
-def _ours(made: Study, device: str, fuse: Fuse) -> float:
-    known.clear()
-    with tempfile.TemporaryDirectory() as folder:
-        exp = Experiment(
-            made.make(),
-            data_of(made.size),
-            made.interventions,
-            steps=made.steps,
-            store=Path(folder),
-            device=device,
-        )
-        return _seconds(lambda: exp.run(progress=False, fuse=fuse))
-
-
-def _seconds(run: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    run()
-    return time.perf_counter() - began
+    for peer, other in (("a loop", theirs), ("each alone", alone)):
+        detail = f"{together:.1f} s against {other:.1f} s"
+        yield Figure(f"{what}: over {peer}", other / together, "×", better="more", detail=detail)
 
 
 BENCHMARK = Benchmark(
