@@ -108,6 +108,31 @@ def test_the_plan_says_what_is_no_part_of_a_group(folder: Path) -> None:
     assert "2 × a segment that is no part of a group: FreezeWeights acts within the step" in plan
 
 
+@pytest.mark.parametrize(
+    ("optimizer", "told"),
+    [
+        (partial(torch.optim.Adafactor, lr=0.1), "Adafactor is not known to treat each number alone"),
+        (partial(torch.optim.SGD, lr=0.1, foreach=True), "SGD has foreach=True"),
+        (partial(torch.optim.Adam, lr=0.1, fused=True), "Adam has fused=True"),
+    ],
+)
+def test_the_plan_says_which_optimizer_is_no_part_of_a_group(folder: Path, optimizer: Any, told: str) -> None:
+    together.known.clear()
+    exp = experiment(folder, 210, InitWeights.make_variations(seed=(0, 1)), optimizer=optimizer)
+    assert f"2 × a segment that is no part of a group: {told}" in str(exp.plan(fuse="auto"))
+    exp.run(progress=False, fuse=4)
+    assert together.known == {}
+
+
+def test_another_optimizer_in_a_window_is_no_obstacle(folder: Path) -> None:
+    together.known.clear()
+    window = SetOptimizer.make_variations(optimizer=torch.optim.SGD, lr=(0.1, 0.2), when=(0, 100))
+    exp = experiment(folder, 210, window, optimizer=partial(torch.optim.Adafactor, lr=0.1))
+    assert "2 × a segment that is no part of a group: Adafactor" in str(exp.plan(fuse="auto"))
+    exp.run(progress=False, fuse=4)
+    assert any(record.compared for record in together.known.values())
+
+
 @pytest.mark.parametrize("fuse", [0, True, -1, "yes", 1.5])
 def test_what_says_nothing_about_groups_is_refused(folder: Path, fuse: Any) -> None:
     with pytest.raises(ConfigurationError, match="fuse="):

@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
 
 from paribus.engine.fusion import Fuse, worth
 from paribus.engine.learners.configuration import Configuration
 from paribus.interventions.freezing import FreezeWeights
-from paribus.interventions.sites import ActivationsIntervention
+from paribus.interventions.momentum import PerturbMomentum
+from paribus.interventions.sites import ActivationsIntervention, SettingIntervention
 
+# Classes that treat each number alone: a step on one flat row has the bits of a step on its tensors.
+_ELEMENTWISE: tuple[type[torch.optim.Optimizer], ...] = (
+    torch.optim.SGD,
+    torch.optim.Adam,
+    torch.optim.AdamW,
+    torch.optim.RMSprop,
+    torch.optim.Adagrad,
+    torch.optim.Adadelta,
+    torch.optim.Adamax,
+    torch.optim.NAdam,
+    torch.optim.RAdam,
+    torch.optim.Rprop,
+    torch.optim.ASGD,
+)
+# Forms of a step that have other bits than the one on rows, or cannot be taken on them.
+_FORMS = ("foreach", "fused", "capturable", "differentiable")
 # What acts between the operations of a step, and what lets a parameter take no step.
 _WITHIN = (ActivationsIntervention, FreezeWeights)
 
@@ -27,7 +47,24 @@ def obstacle_of(configuration: Configuration, step: int, *, opaque: bool) -> str
     for event in configuration.active(step):
         if isinstance(event.intervention, _WITHIN):
             return f"{type(event.intervention).__name__} acts within the step"
-    return None
+    if any(_makes_another(event.intervention) for event in configuration.active(step)):
+        return None  # which one, takes long to tell of many: it is seen where it is made
+    setting = configuration.optimizer
+    return obstacle_in_class(setting.kind, dict(setting.hyperparameters))
+
+
+def _makes_another(intervention: object) -> bool:
+    """Tell whether an intervention may set another class of optimizer, or another form of it."""
+    sets = isinstance(intervention, SettingIntervention) and intervention.component == "optimizer"
+    return sets and not isinstance(intervention, PerturbMomentum)
+
+
+def obstacle_in_class(kind: type[torch.optim.Optimizer], options: Mapping[str, Any]) -> str | None:
+    """Tell why optimizers of a class, with some options, cannot step on rows; ``None`` where they can."""
+    if kind not in _ELEMENTWISE:
+        return f"{kind.__name__} is not known to treat each number alone"
+    form = next((form for form in _FORMS if options.get(form)), None)
+    return None if form is None else f"{kind.__name__} has {form}=True"
 
 
 def worthwhile(fuse: Fuse, segments: Iterable[tuple[Configuration, int, int]], *, opaque: bool) -> Fuse:

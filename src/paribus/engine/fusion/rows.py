@@ -12,24 +12,11 @@ from typing import Any, final
 import torch
 from torch import nn
 
+from paribus.engine.fusion.alone import obstacle_in_class
 from paribus.engine.fusion.inexact import FUSED
 from paribus.engine.fusion.rules import ROW
 from paribus.engine.training.segment import Run
 
-# Classes that treat each number alone: a step on one flat row has the bits of a step on its tensors.
-ELEMENTWISE: tuple[type[torch.optim.Optimizer], ...] = (
-    torch.optim.SGD,
-    torch.optim.Adam,
-    torch.optim.AdamW,
-    torch.optim.RMSprop,
-    torch.optim.Adagrad,
-    torch.optim.Adadelta,
-    torch.optim.Adamax,
-    torch.optim.NAdam,
-    torch.optim.RAdam,
-    torch.optim.Rprop,
-    torch.optim.ASGD,
-)
 # What an optimizer makes on its way for more bytes of parameters than these is memory that the system gives
 # and takes back in each step: for Adam three times the time.
 _BLOCK = 2_000_000
@@ -196,15 +183,11 @@ def _counted(entries: Mapping[str, Any]) -> list[tuple[str, object]]:
 
 def obstacle(optimizer: torch.optim.Optimizer) -> str | None:
     """Tell why an optimizer cannot step on rows; ``None`` where it can."""
-    name = type(optimizer).__name__
-    if type(optimizer) not in ELEMENTWISE:
-        return f"{name} is not known to treat each number alone"
+    name, group = type(optimizer).__name__, optimizer.param_groups[0]
+    if reason := obstacle_in_class(type(optimizer), group):
+        return reason
     if len(optimizer.param_groups) != 1:
         return f"{name} has parameter groups"
-    group = optimizer.param_groups[0]
-    for flag in ("foreach", "fused", "capturable", "differentiable"):
-        if group.get(flag):
-            return f"{name} has {flag}=True"
     first = _counted(optimizer.state.get(group["params"][0], {}))
     for each in group["params"]:
         entries = optimizer.state.get(each, {})
