@@ -8,6 +8,7 @@ import importlib
 import math
 import re
 import struct
+import threading
 from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from paribus.identity import (
     generator,
     versioned,
 )
+from paribus.identity import audit
 from paribus.identity.audit import calls_made, outside
 from paribus.identity.difference import difference
 from paribus.identity.grammar import VERSION, plain
@@ -330,6 +332,28 @@ def test_an_audit_knows_what_a_fingerprint_counts():
 
     ran = calls_made(partial(declared, torch.ones(2)))
     assert outside(ran, [fingerprint(versioned(declared, version="1"))]) == []
+
+
+def test_an_audit_ends_while_threads_of_what_it_watched_go_on(monkeypatch):
+    begun, over, later = (threading.Event() for _ in range(3))
+    known = audit._is_users
+
+    def thread():
+        begun.set()
+        over.wait()
+        scaled(torch.ones(2))
+        later.set()
+
+    def asked(code, module):
+        over.set()
+        later.wait()  # a call of the thread's, in the midst of the reading
+        return known(code, module)
+
+    monkeypatch.setattr(audit, "_is_users", asked)
+    going_on = threading.Thread(target=thread)
+    names = {code.co_name for code in calls_made(lambda: (going_on.start(), begun.wait()))}
+    going_on.join()
+    assert "thread" in names and "scaled" not in names
 
 
 @given(st.integers(-(2**70), 2**70), st.text(), st.lists(st.integers() | st.text(max_size=5), max_size=3))

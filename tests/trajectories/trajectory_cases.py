@@ -25,7 +25,9 @@ import paribus.experiment
 from learning_cases import CALLS, Stochastic, experiment, forked, run, states, taken
 from paribus import Experiment, Logger, register_metric
 from paribus.engine.running.agent import Agent
+from paribus.engine.running.driver import Driver
 from paribus.engine.running.executors import joblib
+from paribus.engine.running.messages import Ended
 from paribus.engine.training import segment
 from paribus.engine.training.state import State
 from paribus.store import verify
@@ -167,6 +169,33 @@ def fork_workers(alive: Path) -> None:
     set_start_method("fork", force=True)
 
 
+def wait_for_rows() -> None:
+    """Let an agent go on from the end of a segment only when some driver's commit of one is over.
+
+    Otherwise it is ahead by as many ends as the driver is slow to read; how many is then no promise.
+    """
+    rows, begin, happened = get_context("fork").Semaphore(0), Agent.__init__, Driver._happened
+
+    def begun(agent: Agent, *arguments: Any) -> None:
+        begin(agent, *arguments)
+        tell = agent._send
+
+        def told(message: Any) -> None:
+            tell(message)
+            if isinstance(message, Ended):
+                rows.acquire()
+
+        agent._send = told
+
+    def committed(driver: Driver, events: Any) -> None:
+        happened(driver, events)
+        for _ in filter(lambda event: isinstance(event, Ended), events):
+            rows.release()
+
+    Agent.__init__ = begun  # type: ignore[method-assign,assignment]
+    Driver._happened = committed  # type: ignore[method-assign]
+
+
 def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> None:
     """Run the tree under joblib, with workers that fork; calls count in all of them.
 
@@ -175,6 +204,7 @@ def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> Non
     fork_workers(alive)
     save_at_each_step()
     if victim == "driver":
+        wait_for_rows()
         life.victim = os.getpid()
         paribus.experiment.execute = life.of(paribus.experiment.execute)
     Agent.train = life.of(Agent.train)  # type: ignore[method-assign]

@@ -25,7 +25,8 @@ def calls_made(action: Callable[[], object]) -> frozenset[CodeType]:
     ran: set[tuple[CodeType, str]] = set()
     with _watching(lambda frame: ran.add((frame.f_code, str(frame.f_globals.get("__name__"))))):
         action()
-    return frozenset(code for code, module in ran if _is_users(code, module) and _is_written(code))
+    seen = ran.copy()  # threads that were started meanwhile go on, and note what they call
+    return frozenset(code for code, module in seen if _is_users(code, module) and _is_written(code))
 
 
 def _is_users(code: CodeType, module: str) -> bool:
