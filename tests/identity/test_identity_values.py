@@ -27,6 +27,7 @@ from paribus.errors import FingerprintError
 from paribus.identity import (
     File,
     accept,
+    audit,
     derive_seed,
     digest,
     exclude,
@@ -35,7 +36,6 @@ from paribus.identity import (
     generator,
     versioned,
 )
-from paribus.identity import audit
 from paribus.identity.audit import calls_made, outside
 from paribus.identity.difference import difference
 from paribus.identity.grammar import VERSION, plain
@@ -353,7 +353,8 @@ def test_an_audit_ends_while_threads_of_what_it_watched_go_on(monkeypatch):
     going_on = threading.Thread(target=thread)
     names = {code.co_name for code in calls_made(lambda: (going_on.start(), begun.wait()))}
     going_on.join()
-    assert "thread" in names and "scaled" not in names
+    assert "thread" in names
+    assert "scaled" not in names
 
 
 @given(st.integers(-(2**70), 2**70), st.text(), st.lists(st.integers() | st.text(max_size=5), max_size=3))
