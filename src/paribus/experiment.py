@@ -23,7 +23,7 @@ from paribus.engine.building.objective import choose
 from paribus.engine.building.preparation import Outline, count_samples
 from paribus.engine.building.work import REPORTED, Work
 from paribus.engine.fusion import Fuse, check_fuse, worth
-from paribus.engine.fusion.alone import notes_of
+from paribus.engine.fusion.foresight import notes_of
 from paribus.engine.learners.collection import collection_paused
 from paribus.engine.learners.configuration import Data, base_configuration
 from paribus.engine.learners.controls import with_controls
@@ -247,7 +247,8 @@ class Experiment(Findings):
         """Say what is cached, what would be trained, and why; nothing is trained.
 
         Args:
-            fuse: As in `run`; then the plan also says what cannot be part of a group.
+            fuse: As in `run`; then the plan also says what cannot be part of a group. For that, a step of
+                each kind of model is tried on a model of its own.
 
         Raises:
             ConfigurationError: ``fuse`` says nothing about groups.
@@ -262,7 +263,8 @@ class Experiment(Findings):
         if worth(fuse, plan.steps_to_train):
             segments = (plan.segments[place] for place in plan.to_run)
             starts = ((segment.configuration, segment.start) for segment in segments)
-            notes = (*notes, *notes_of(starts, opaque=self._train is not None))
+            alone = notes_of(starts, lambda: self.work, fuse, opaque=self._train is not None)
+            notes = (*notes, *alone)
         return replace(plan, notes=notes)
 
     def _next_plan(self, began: float) -> tuple[Plan, Mapping[str, Record]]:

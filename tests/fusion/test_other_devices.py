@@ -12,7 +12,14 @@ import pytest
 import torch
 
 HERE = Path(__file__).parent
-FILES = ("test_fusion.py", "test_fusion_runs.py", "test_evaluation.py", "test_inexact.py", "test_device.py")
+FILES = [
+    "test_fusion.py",
+    "test_fusion_runs.py",
+    "test_foresight.py",
+    "test_evaluation.py",
+    "test_inexact.py",
+    "test_device.py",
+]
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 BUILT = pytest.mark.skipif(not (shutil.which("c++") and shutil.which("ninja")), reason="there is no compiler")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import signal
+from multiprocessing import get_context
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from trajectory_cases import (
     Countdown,
     Perishable,
     drive,
+    drive_at_once,
     drive_workers,
     finishes,
     forked_driver,
@@ -105,9 +107,10 @@ def test_two_drivers_at_once_are_killed_at_any_instant(
 ) -> None:
     """The first always, early; the second in every other trial, and otherwise it takes over."""
     draws, survives = random.Random(100 + trial), trial % 2 == 1
-    lives = [Countdown(draws.randint(1, calls // 2)) for _ in range(2 - survives)] + [Countdown()] * survives
+    life = Countdown(*(draws.randint(1, calls // 2) for _ in range(2 - survives)))
+    start = get_context("fork").Barrier(2)
     with tallied(folder) as steps:
-        drivers = [forked_driver(drive, folder, life) for life in lives]
+        drivers = [forked_driver(drive_at_once, folder, life, number, start) for number in range(2)]
         ends = [ended(driver) for driver in drivers]
         assert ends == [-signal.SIGKILL, 0 if survives else -signal.SIGKILL]
         if survives:

@@ -14,6 +14,7 @@ from functools import partial
 from multiprocessing import current_process, get_context
 from multiprocessing.process import BaseProcess
 from multiprocessing.sharedctypes import RawArray, RawValue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
@@ -110,15 +111,16 @@ class Countdown:
 
     Args:
         gaps: Calls up to each kill, from the one before it.
-
-    Attributes:
-        victim: Process that is killed; by default the one whose call it was.
     """
 
     def __init__(self, *gaps: int) -> None:
         self._gaps = RawArray("q", [*gaps, sys.maxsize])
+        self._victims = RawArray("q", len(gaps) + 1)
         self._killed = RawValue("q", 0)
-        self.victim: int | None = None
+
+    def aim_here(self, kill: int) -> None:
+        """Let this process be the victim of a kill; otherwise it is the one whose call it was."""
+        self._victims[kill] = os.getpid()
 
     @property
     def kills(self) -> int:
@@ -149,7 +151,7 @@ class Countdown:
             self._gaps[now] = left
             if left == 0:
                 self._killed.value = now + 1
-                os.kill(self.victim or os.getpid(), signal.SIGKILL)
+                os.kill(self._victims[now] or os.getpid(), signal.SIGKILL)
 
 
 def drive(store: Path, life: Countdown) -> None:
@@ -157,6 +159,16 @@ def drive(store: Path, life: Countdown) -> None:
     save_at_each_step()
     paribus.experiment.execute = life.of(paribus.experiment.execute)
     run(tree(store), save_every=0.0)
+
+
+def drive_at_once(store: Path, life: Countdown, number: int, start: Barrier) -> None:
+    """Run the tree in this process beside other drivers; all their calls count, and kills are in their order.
+
+    None of them is over before the tree is: so it meets its kill, whoever of them gets ahead.
+    """
+    life.aim_here(number)
+    start.wait()
+    drive(store, life)
 
 
 def fork_workers(alive: Path) -> None:
@@ -205,7 +217,7 @@ def drive_workers(store: Path, life: Countdown, victim: str, alive: Path) -> Non
     save_at_each_step()
     if victim == "driver":
         wait_for_rows()
-        life.victim = os.getpid()
+        life.aim_here(0)
         paribus.experiment.execute = life.of(paribus.experiment.execute)
     Agent.train = life.of(Agent.train)  # type: ignore[method-assign]
     run(tree(store), "joblib", workers=WORKERS, save_every=0.0)

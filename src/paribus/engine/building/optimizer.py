@@ -23,7 +23,7 @@ def make_optimizer(
         base: What the class is made with, where a window's values are such as it may refuse.
     """
     chosen = base if base is not None and base.kind is setting.kind else setting
-    groups = _groups(model, setting)
+    groups = parameter_groups(model, setting)
     make: Any = setting.kind
     given = [{"params": parameters, **own} for parameters, own in groups]
     alone = groups[0][0] if len(groups) == 1 and not groups[0][1] else given
@@ -45,7 +45,9 @@ def starts_empty(configuration: Configuration, step: int) -> bool:
     return before.kind is not now.kind
 
 
-def _groups(model: nn.Module, setting: OptimizerSetting) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
+def parameter_groups(
+    model: nn.Module, setting: OptimizerSetting
+) -> list[tuple[list[nn.Parameter], dict[str, Any]]]:
     """Part the trainable parameters by the hyperparameters of their own, in the model's order."""
     trainable = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
     own: dict[str, dict[str, Any]] = {name: {} for name in trainable}

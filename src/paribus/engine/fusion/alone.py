@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -29,7 +28,7 @@ _ELEMENTWISE: tuple[type[torch.optim.Optimizer], ...] = (
     torch.optim.ASGD,
 )
 # Forms of a step that have other bits than the one on rows, or cannot be taken on them.
-_FORMS = ("foreach", "fused", "capturable", "differentiable")
+FORMS = ("foreach", "fused", "capturable", "differentiable")
 # What acts between the operations of a step, and what lets a parameter take no step.
 _WITHIN = (ActivationsIntervention, FreezeWeights)
 
@@ -47,24 +46,34 @@ def obstacle_of(configuration: Configuration, step: int, *, opaque: bool) -> str
     for event in configuration.active(step):
         if isinstance(event.intervention, _WITHIN):
             return f"{type(event.intervention).__name__} acts within the step"
-    if any(_makes_another(event.intervention) for event in configuration.active(step)):
+    if any(makes_another(event.intervention) for event in configuration.active(step)):
         return None  # which one, takes long to tell of many: it is seen where it is made
     setting = configuration.optimizer
-    return obstacle_in_class(setting.kind, dict(setting.hyperparameters))
+    return obstacle_in_optimizer(setting.kind, dict(setting.hyperparameters))
 
 
-def _makes_another(intervention: object) -> bool:
+def makes_another(intervention: object) -> bool:
     """Tell whether an intervention may set another class of optimizer, or another form of it."""
     sets = isinstance(intervention, SettingIntervention) and intervention.component == "optimizer"
     return sets and not isinstance(intervention, PerturbMomentum)
 
 
-def obstacle_in_class(kind: type[torch.optim.Optimizer], options: Mapping[str, Any]) -> str | None:
-    """Tell why optimizers of a class, with some options, cannot step on rows; ``None`` where they can."""
+def obstacle_in_optimizer(
+    kind: type[torch.optim.Optimizer], options: Mapping[str, Any], groups: int = 1
+) -> str | None:
+    """Tell why optimizers of a class cannot step on rows; ``None`` where they can.
+
+    Args:
+        kind: The class.
+        options: Hyperparameters by name.
+        groups: How many parameter groups they have.
+    """
     if kind not in _ELEMENTWISE:
         return f"{kind.__name__} is not known to treat each number alone"
-    form = next((form for form in _FORMS if options.get(form)), None)
-    return None if form is None else f"{kind.__name__} has {form}=True"
+    form = next((form for form in FORMS if options.get(form)), None)
+    if form is not None:
+        return f"{kind.__name__} has {form}=True"
+    return f"{kind.__name__} has parameter groups" if groups > 1 else None
 
 
 def worthwhile(fuse: Fuse, segments: Iterable[tuple[Configuration, int, int]], *, opaque: bool) -> Fuse:
@@ -79,13 +88,3 @@ def worthwhile(fuse: Fuse, segments: Iterable[tuple[Configuration, int, int]], *
         return False
     free = (s for s in segments if obstacle_of(s[0], s[1], opaque=opaque) is None)
     return worth(fuse, sum(stop - start for _, start, stop in free))
-
-
-def notes_of(segments: Iterable[tuple[Configuration, int]], *, opaque: bool) -> tuple[str, ...]:
-    """Count segments, each with its first step, by why they are trained alone: lines of a plan."""
-    reasons = Counter(obstacle_of(configuration, step, opaque=opaque) for configuration, step in segments)
-    return tuple(
-        f"{count} × a segment that is no part of a group: {reason}"
-        for reason, count in reasons.most_common()
-        if reason is not None
-    )

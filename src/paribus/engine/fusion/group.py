@@ -10,11 +10,11 @@ from typing import Any, final
 import torch
 
 from paribus.engine.building.nested import tensors_of
-from paribus.engine.building.objective import check_loss, total
+from paribus.engine.building.objective import total
 from paribus.engine.fusion.inexact import close
 from paribus.engine.fusion.program import Builder, Program
 from paribus.engine.fusion.rows import RowOptimizer, Rows
-from paribus.engine.fusion.trace import Trace, Untraceable, trace_step, without_other_draws
+from paribus.engine.fusion.trace import Trace, Untraceable, agreed, trace_step
 from paribus.engine.training.draws import Draws
 from paribus.engine.training.segment import Run
 from paribus.engine.training.state import bits_of, named_tensors, same_bits
@@ -142,13 +142,9 @@ class Group:
         ends = self._places[0], self._places[-1]
         self.leave(rows=ends)  # traced is what they are alone
         try:
-            trace, other = (_traced(self.runs[row], self._raw[row]) for row in ends)
+            trace = agreed([_traced(self.runs[row], self._raw[row]) for row in ends])
         finally:
             self.bind(ends)
-        if not trace.same(other):
-            raise Untraceable("its step differs between learners, or from one time to the next")
-        if any(gradient is None for gradient in trace.gradients):
-            raise Untraceable("a parameter gets no gradient")
         names = [*self._gradients, *(name for name in self._stacks if name not in self._gradients)]
         given = [*(self._stacks[name] for name in names), *self._batches[self.shape]]
         gradients = list(self._gradients.values())
@@ -259,23 +255,9 @@ def _acts(run: Run, kind: type) -> bool:
 
 
 def _traced(run: Run, batch: Any) -> Trace:
-    """Trace a learner's step on a batch; its buffers and the generators are put back by who calls."""
-    tensors = named_tensors(run.model)
-    trained = [tensor for tensor in tensors.values() if tensor.requires_grad]
-    others = [tensor for tensor in tensors.values() if not tensor.requires_grad]
-    saved = [tensor.clone() for tensor in others]
+    """Trace a learner's step on a batch; the generators are put back by who calls."""
     batch = run.sites.changed_batch(batch, run.step)
-
-    def loss() -> torch.Tensor:
-        return check_loss(total(run.objective.value(run.model, batch), run.terms))
-
-    try:
-        with without_other_draws():
-            return trace_step(loss, trained, others, batch)
-    finally:
-        with torch.no_grad():
-            for tensor, before in zip(others, saved, strict=True):
-                tensor.copy_(before)
+    return trace_step(run.model, lambda: total(run.objective.value(run.model, batch), run.terms), batch)
 
 
 def size_of(run: Run) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from paribus.engine.building.architecture import model_digest
 from paribus.engine.fusion import Fuse
 from paribus.engine.fusion.device import room
@@ -22,12 +24,17 @@ _GROUPS = 16
 
 def obstacle_in(run: Run) -> str | None:
     """Tell why a learner is trained alone, as far as its model and its optimizer tell."""
-    trained = [tensor for tensor in named_tensors(run.model).values() if tensor.requires_grad]
+    return obstacle_in_model(run.model) or obstacle(run.optimizer)
+
+
+def obstacle_in_model(model: nn.Module) -> str | None:
+    """Tell why learners of a model are trained alone, as far as its parameters tell."""
+    trained = [tensor for tensor in named_tensors(model).values() if tensor.requires_grad]
     if len({tensor.dtype for tensor in trained}) != 1:
         return "its parameters are of several types"
     if not all(tensor.is_contiguous() for tensor in trained):
         return "a parameter is not contiguous"
-    return obstacle(run.optimizer)
+    return None
 
 
 def kind_of(run: Run) -> object:
@@ -60,7 +67,12 @@ def most(run: Run, fuse: Fuse) -> int:
         return int(fuse)
     if run.device.type != "cpu":
         return _most_in_memory(run)
-    size = sum(tensor.nbytes for tensor in named_tensors(run.model).values())
+    return most_in_cache(run.model)
+
+
+def most_in_cache(model: nn.Module) -> int:
+    """Return how many learners with such a model gain from going together on a CPU; 1: they gain nothing."""
+    size = sum(tensor.nbytes for tensor in named_tensors(model).values())
     return 1 if size > _ALONE else min(_MOST, _TOGETHER // (3 * max(1, size)))
 
 

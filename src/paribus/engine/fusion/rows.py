@@ -12,7 +12,7 @@ from typing import Any, final
 import torch
 from torch import nn
 
-from paribus.engine.fusion.alone import obstacle_in_class
+from paribus.engine.fusion.alone import obstacle_in_optimizer
 from paribus.engine.fusion.inexact import FUSED
 from paribus.engine.fusion.rules import ROW
 from paribus.engine.training.segment import Run
@@ -184,10 +184,8 @@ def _counted(entries: Mapping[str, Any]) -> list[tuple[str, object]]:
 def obstacle(optimizer: torch.optim.Optimizer) -> str | None:
     """Tell why an optimizer cannot step on rows; ``None`` where it can."""
     name, group = type(optimizer).__name__, optimizer.param_groups[0]
-    if reason := obstacle_in_class(type(optimizer), group):
+    if reason := obstacle_in_optimizer(type(optimizer), group, len(optimizer.param_groups)):
         return reason
-    if len(optimizer.param_groups) != 1:
-        return f"{name} has parameter groups"
     first = _counted(optimizer.state.get(group["params"][0], {}))
     for each in group["params"]:
         entries = optimizer.state.get(each, {})

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from typing import Any, final
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from paribus.engine.building.data import other_generators
 from paribus.engine.building.nested import tensors_of
+from paribus.engine.building.objective import check_loss
+from paribus.engine.training.state import named_tensors
 
 
 class Untraceable(Exception):  # noqa: N818  # no error: a reason to train alone
@@ -138,24 +141,34 @@ class Trace:
         return sum(form.extent * form.dtype.itemsize for form in own)
 
 
-def trace_step(
-    loss_of: Callable[[], torch.Tensor],
-    parameters: Sequence[torch.Tensor],
-    buffers: Sequence[torch.Tensor],
-    batch: Any,
-) -> Trace:
-    """Take forward and backward pass once, and write down what is computed.
+def trace_step(model: nn.Module, loss_of: Callable[[], object], batch: Any) -> Trace:
+    """Take a model's forward and backward pass once, and write down what is computed; buffers are put back.
 
     Args:
+        model: Its trainable parameters are trained; what else it has differs by learner, too.
         loss_of: Computes the loss, a scalar; it may change the buffers.
-        parameters: What is trained.
-        buffers: What else differs by learner.
         batch: What ``loss_of`` computes the loss of, nested.
 
     Raises:
-        Untraceable: What is computed depends on values.
+        Untraceable: What is computed depends on values, or draws what a program does not.
+        ObjectiveError: The loss cannot be minimised.
     """
-    given = [*parameters, *buffers, *tensors_of(batch)]
+    tensors = named_tensors(model).values()
+    trained = [tensor for tensor in tensors if tensor.requires_grad]
+    others = [tensor for tensor in tensors if not tensor.requires_grad]
+    saved = [tensor.clone() for tensor in others]
+    try:
+        with without_other_draws():
+            return _traced(lambda: check_loss(loss_of()), trained, [*trained, *others, *tensors_of(batch)])
+    finally:
+        with torch.no_grad():
+            for tensor, before in zip(others, saved, strict=True):
+                tensor.copy_(before)
+
+
+def _traced(
+    loss_of: Callable[[], torch.Tensor], parameters: Sequence[torch.Tensor], given: Sequence[torch.Tensor]
+) -> Trace:
     with torch.enable_grad(), _Writer(given) as writer:
         loss = loss_of()
         gradients = torch.autograd.grad(loss, list(parameters), allow_unused=True)
@@ -167,6 +180,20 @@ def trace_step(
         writer.place(loss),
         tuple(None if gradient is None else writer.place(gradient) for gradient in gradients),
     )
+
+
+def agreed(traces: Sequence[Trace]) -> Trace:
+    """Return what steps have in common, of several learners or of one, several times: all of it.
+
+    Raises:
+        Untraceable: They differ, or such learners are in no group.
+    """
+    trace, *others = traces
+    if not all(map(trace.same, others)):
+        raise Untraceable("its step differs between learners, or from one time to the next")
+    if any(gradient is None for gradient in trace.gradients):
+        raise Untraceable("a parameter gets no gradient")
+    return trace
 
 
 def trace_forward(outputs_of: Callable[[], torch.Tensor], given: Sequence[torch.Tensor]) -> Trace:

@@ -1,0 +1,139 @@
+"""What is trained alone, as one step of each kind of learner tells before anything is trained, and why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import TypeAlias
+
+import torch
+from torch import nn
+
+from paribus.engine.building.architecture import build_model, probe_of
+from paribus.engine.building.data import preserved_draws
+from paribus.engine.building.model import torch_dtype
+from paribus.engine.building.optimizer import parameter_groups
+from paribus.engine.building.work import Work
+from paribus.engine.fusion import Fuse
+from paribus.engine.fusion.alone import FORMS, makes_another, obstacle_in_optimizer, obstacle_of
+from paribus.engine.fusion.kinds import most_in_cache, obstacle_in_model
+from paribus.engine.fusion.trace import Untraceable, agreed, trace_step
+from paribus.engine.learners.configuration import Configuration, setting_at
+from paribus.engine.training.device import at_hand
+from paribus.engine.training.draws import preserved_draws_on
+from paribus.interventions.settings import Numerics, OptimizerSetting
+
+# A model is made and two steps are traced for each: of so many, that is soon done.
+_TRIED = 16
+_DECIDING = ("model", "data", "objective", "code", "architecture", "preparation", "numerics")
+
+Begun: TypeAlias = tuple[Configuration, int]
+"""A segment by its learner and its first step."""
+
+_tried: dict[object, str | None] = {}
+
+
+def notes_of(
+    segments: Iterable[Begun], work: Callable[[], Work], fuse: Fuse, *, opaque: bool
+) -> tuple[str, ...]:
+    """Count segments by why they are trained alone: lines of a plan.
+
+    Args:
+        segments: What is to be trained.
+        work: Gives what all learners share; it is asked where a step must be tried.
+        fuse: How many learners are one group at most.
+        opaque: Whether the training function is the user's own.
+    """
+    reasons, free = Counter[str](), dict[object, list[Begun]]()
+    for (kind, _), alike in _sorted_out(segments, fuse).items():
+        if reason := obstacle_of(*alike[0], opaque=opaque):
+            reasons[reason] += len(alike)
+        else:
+            free.setdefault(kind, []).extend(alike)
+    kinds = sorted(free, key=lambda kind: -len(free[kind]))
+    for kind in kinds[:_TRIED]:
+        if reason := _obstacle(kind, *free[kind][0], work, fuse):
+            reasons[reason] += len(free[kind])
+    lines = [f"{n} × a segment that is no part of a group: {reason}" for reason, n in reasons.most_common()]
+    if left := sum(len(free[kind]) for kind in kinds[_TRIED:]):
+        lines.append(f"{left} × a segment of which the run finds out: there are {len(kinds)} kinds of models")
+    return tuple(lines)
+
+
+def _sorted_out(segments: Iterable[Begun], fuse: Fuse) -> dict[tuple[object, object], list[Begun]]:
+    """Sort segments by what decides whether they can be part of a group.
+
+    That is what a step of them shows, and the classes of what acts on them. A grid has this in its innermost
+    loop: optimizers that many have in common are looked at once.
+    """
+    forms: dict[tuple[bytes, ...], object] = {}
+    found: dict[tuple[object, object], list[Begun]] = {}
+    for configuration, step in segments:
+        parts, active = configuration.components, configuration.active(step)
+        setting = parts["optimizer"].digest, *[e.digest for e in active if makes_another(e.intervention)]
+        if setting not in forms:
+            forms[setting] = _form(setting_at(configuration, step))
+        shown = b"".join([parts[name].digest for name in _DECIDING]), forms[setting], fuse == "auto"
+        sort = shown, tuple([type(e.intervention) for e in active])
+        found.setdefault(sort, []).append((configuration, step))
+    return found
+
+
+def _form(setting: OptimizerSetting) -> object:
+    """Return what of an optimizer decides."""
+    options = dict(setting.hyperparameters)
+    return setting.kind, repr(setting.groups), tuple(bool(options.get(form)) for form in FORMS)
+
+
+def _obstacle(
+    kind: object, configuration: Configuration, step: int, work: Callable[[], Work], fuse: Fuse
+) -> str | None:
+    if kind not in _tried:
+        try:
+            _tried[kind] = _obstacle_in_step(configuration, step, work(), fuse)
+        except Exception as error:  # it is recorded when its turn comes, and stops nobody else
+            return f"the first of them fails ({type(error).__name__}: {' '.join(str(error).split())})"
+    return _tried[kind]
+
+
+def _obstacle_in_step(configuration: Configuration, step: int, work: Work, fuse: Fuse) -> str | None:
+    """Tell why a step is that of no group: it is traced twice, with a model of its own."""
+    here = at_hand(configuration)
+    with _quickly(here.numerics):
+        model = build_model(work, here)
+        if reason := obstacle_in_model(model) or _obstacle_in_setting(model, setting_at(here, step)):
+            return reason
+        if fuse == "auto" and _is_on_cpu(configuration) and most_in_cache(model) == 1:
+            return "its model is so large that a group gains nothing"
+        probe = probe_of(work, here)
+        try:
+            agreed([trace_step(model, lambda: probe.loss(model, probe.batch), probe.batch) for _ in range(2)])
+        except Untraceable as reason:
+            return str(reason)
+    return None
+
+
+@contextmanager
+def _quickly(setting: Numerics) -> Iterator[None]:
+    """Hold what decides which operations are called, without what costs torch seconds of imports.
+
+    That is to make an optimizer, and to ask for deterministic kernels.
+    """
+    dtype = torch.get_default_dtype()
+    torch.set_default_dtype(torch_dtype(setting.dtype))
+    try:
+        with preserved_draws(), preserved_draws_on(torch.device(setting.device)):
+            yield
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+def _obstacle_in_setting(model: nn.Module, setting: OptimizerSetting) -> str | None:
+    groups = parameter_groups(model, setting)
+    return obstacle_in_optimizer(setting.kind, dict(setting.hyperparameters), len(groups))
+
+
+def _is_on_cpu(configuration: Configuration) -> bool:
+    """Tell where learners are trained: on other devices, how many have room is known there."""
+    return torch.device(configuration.numerics.device).type == "cpu"
