@@ -156,17 +156,22 @@ def test_a_plan_of_many_kinds_says_that_it_did_not_try_them_all(
 
 
 def test_a_plan_that_tries_a_step_leaves_no_trace(folder: Path) -> None:
-    model = Moody()
-    exp, other = (experiment(folder / name, model=model) for name in ("one", "other"))
+    exp, other = (experiment(folder / name, model=Choosy()) for name in ("one", "other"))
     before = torch.get_rng_state()
     foresight._tried.clear()
     assert told(exp)
     assert torch.equal(torch.get_rng_state(), before)
     assert not list(exp.store.scan())
-    assert model.calls == 0
     exp.run(progress=False)
     other.run(progress=False, fuse=False)
     assert exp.frame().equals(other.frame())
+
+
+def test_a_plan_tries_a_copy_of_the_model(folder: Path) -> None:
+    model = Moody()
+    foresight._tried.clear()
+    assert told(experiment(folder, model=model))
+    assert model.calls == 0
 
 
 def test_a_failure_that_a_plan_tells_is_not_remembered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
