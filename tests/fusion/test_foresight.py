@@ -87,6 +87,7 @@ def is_grouped(exp: Experiment, fuse: Any) -> bool:
     return any(record.holds and record.refused is None for record in together.known.values())
 
 
+@pytest.mark.filterwarnings("ignore::paribus.engine.proving.unsaved.UnsavedStateWarning")
 @pytest.mark.parametrize(
     ("options", "why"),
     [

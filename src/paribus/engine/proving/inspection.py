@@ -14,6 +14,7 @@ from paribus.engine.building.model import counts_contents
 from paribus.engine.building.objective import check_loss
 from paribus.engine.building.work import Work
 from paribus.engine.learners.configuration import Configuration
+from paribus.engine.proving.unsaved import UnsavedStateWarning, changed_values, plain_values, warning_of
 from paribus.engine.training.ledger import read_parts
 from paribus.engine.training.segment import numerics
 from paribus.errors import ConfigurationError, DataError, ParibusError
@@ -32,8 +33,8 @@ class UnseededWeightsWarning(UserWarning):
     """Weights or buffers that count come from an unseeded generator: no other process has such a key."""
 
 
-def try_step(work: Work, configuration: Configuration) -> None:
-    """Take the first step of a learner on a model of its own.
+def try_step(work: Work, configuration: Configuration) -> list[str]:
+    """Take the first step of a learner on a model of its own; say what of it changes and is in no state.
 
     Raises:
         ConfigurationError: The factory gives the same weights each time.
@@ -43,18 +44,19 @@ def try_step(work: Work, configuration: Configuration) -> None:
         model = build_model(work, configuration)
         _refuse_shared(model, work.model.blank())
         if work.train is not None:
-            return
-        probe = probe_of(work, configuration)
+            return []
+        probe, before = probe_of(work, configuration), plain_values(model)
         try:
             loss = probe.loss(model, probe.batch)
         except ParibusError:
             raise
         except Exception:  # of this learner, and recorded when its turn comes: it stops nobody else
-            return
+            return []
         check_loss(loss)
         optimizer = probe.optimizer(model)
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
+        return changed_values(model, before)
 
 
 def _refuse_shared(model: nn.Module, other: nn.Module) -> None:
@@ -73,10 +75,16 @@ def uncovered(work: Work, configuration: Configuration) -> list[str]:
     Raises:
         ObjectiveError: The loss cannot be minimised.
     """
-    ran = calls_made(lambda: try_step(work, configuration))
+    return _watched(work, configuration)[0]
+
+
+def _watched(work: Work, configuration: Configuration) -> tuple[list[str], list[str]]:
+    """Take a first step; name the functions outside the fingerprint, and the values outside the state."""
+    unsaved: list[str] = []
+    ran = calls_made(lambda: unsaved.extend(try_step(work, configuration)))
     changes = configuration.preparation, configuration.architecture
     counted = [*configuration.fingerprints().values(), *map(fingerprint, (configuration.optimizer, changes))]
-    return outside(ran, counted)
+    return outside(ran, counted), unsaved
 
 
 def mend(names: Iterable[str]) -> str:
@@ -125,13 +133,15 @@ def check_unchanged(configuration: Configuration, data: Fingerprint) -> None:
 
 
 def try_first_step(work: Work, configuration: Configuration, store: Store) -> None:
-    """Try the first step, and warn of what makes its key untrustworthy.
+    """Try the first step, and warn of what makes its key or its states untrustworthy.
 
     Raises:
         ObjectiveError: The loss cannot be minimised.
     """
     if drawn_unseeded(work, configuration, store):
         warnings.warn(UNSEEDED, UnseededWeightsWarning, stacklevel=5)
-    names = uncovered(work, configuration)
+    names, values = _watched(work, configuration)
     if names:
         warnings.warn(mend(names), UncoveredCodeWarning, stacklevel=5)
+    if values:
+        warnings.warn(warning_of(values), UnsavedStateWarning, stacklevel=5)
