@@ -56,6 +56,14 @@ class Caching(Remembering):
         body.seen, body.mask = True, torch.ones(3)
 
 
+class Normed(Remembering):
+    """Its layer's weight is a plain attribute that is computed anew in each forward pass."""
+
+    def __init__(self) -> None:
+        super().__init__(graph=torch.eye(3).to_sparse())
+        torch.nn.utils.spectral_norm(self.body.fc1)
+
+
 class Buffered(Remembering):
     def __init__(self) -> None:
         super().__init__()
@@ -73,6 +81,7 @@ class Buffered(Remembering):
         (lambda: Averaging(mean=torch.zeros(2)), r"model: body\.mean: changed"),
         (lambda: Averaging(mean=float("nan"), calls=0), None),
         (lambda: Caching(seen=False, mask=None), None),
+        (Normed, None),
         (Buffered, None),
         (Remembering, None),
     ],

@@ -32,6 +32,7 @@ Begun: TypeAlias = tuple[Configuration, int]
 """A segment by its learner and its first step."""
 
 _tried: dict[object, str | None] = {}
+"""Why the steps of a kind are those of no group, as far as this process has tried."""
 
 
 def notes_of(

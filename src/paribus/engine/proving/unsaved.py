@@ -48,7 +48,10 @@ def _plain(model: nn.Module) -> Iterator[tuple[str, object, object]]:
 
 
 def _is_plain(value: object) -> bool:
-    return isinstance(value, int | float | torch.Tensor) and not isinstance(value, bool)
+    if isinstance(value, torch.Tensor):
+        # What leads back to parameters is computed from them anew, as by spectral_norm.
+        return value.layout == torch.strided and not (value.requires_grad or value.is_complex())
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _copied(value: object) -> object:
