@@ -74,3 +74,5 @@ def test_one_device_has_one_name(folder: Path) -> None:
     assert [learner.key for learner in named] == [learner.key for learner in given]
     with pytest.raises(ConfigurationError, match="device=3; expected a device type"):
         experiment(folder, device=3)
+    with pytest.raises(ConfigurationError, match=r"device='cuda:1'; .* device='cuda', .*_DEVICES=1\)"):
+        experiment(folder, device=torch.device("cuda:1"))

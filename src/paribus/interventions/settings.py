@@ -224,7 +224,8 @@ class Numerics:
         deterministic: Whether only deterministic kernels are allowed.
 
     Raises:
-        ConfigurationError: There is no such device type, or the threads are no positive integer.
+        ConfigurationError: There is no such device type, a device is told by its number too, or the threads
+            are no positive integer.
     """
 
     device: str = "cpu"
@@ -237,8 +238,15 @@ class Numerics:
 
         check_count("Experiment", "threads", self.threads, least=1)
         try:
-            object.__setattr__(self, "device", str(torch.device(str(self.device))))
+            device = torch.device(str(self.device))
         except RuntimeError as error:
             raise ConfigurationError(
                 f"Experiment: device={self.device!r}; expected a device type of torch, 'cpu' or 'cuda'"
             ) from error
+        if device.index is not None:
+            raise ConfigurationError(
+                f"Experiment: device='{device}'; expected a device type alone, which is what keys hold: give "
+                f"device='{device.type}', and choose by what the process sees "
+                f"(CUDA_VISIBLE_DEVICES={device.index})"
+            )
+        object.__setattr__(self, "device", device.type)
