@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TypeVar, final
 
 from paribus.engine.building.architecture import model_digest
-from paribus.engine.building.data import preserved_draws
 from paribus.engine.building.work import Outcome, Task, Work
 from paribus.engine.fusion import WORTH, Fuse
 from paribus.engine.fusion.alone import obstacle_of
@@ -126,7 +125,7 @@ class Together:
             return
         began = time.perf_counter()
         try:
-            with numerics(task.configuration.numerics), preserved_draws():
+            with numerics(task.configuration.numerics):
                 member.run = run = Run(task, self._work, *member.past())
                 if digest not in self._most:
                     self._most[digest] = most(run, self._fuse)
@@ -190,7 +189,7 @@ class Together:
         with self._evaluation(members).of([run for run in begin if run.step in run.record.steps]):
             for member in members:
                 try:
-                    with numerics(member.task.configuration.numerics), preserved_draws():
+                    with numerics(member.task.configuration.numerics):
                         member.going.begin()
                 except StoreError:
                     raise
@@ -238,7 +237,7 @@ class Together:
         run, began = member.going, time.perf_counter()
         run.draws = Draws(run.device, always=False)  # others may have drawn meanwhile
         try:
-            with numerics(member.task.configuration.numerics), preserved_draws():
+            with numerics(member.task.configuration.numerics):
                 status = run.walk(member.progress, member.saver, stop)
         except LateDraw:
             member.run = None  # from the start of the segment, alone
@@ -256,7 +255,7 @@ class Together:
         record = self._certificates(members)
         refused = record.refused
         if refused is None:
-            with numerics(members[0].task.configuration.numerics), preserved_draws():
+            with numerics(members[0].task.configuration.numerics):
                 group, evaluation = self._group(members), self._evaluation(members)
                 refused = Walk(group, record, evaluation, quicker=self._fuse == "auto").to(members, stop)
             if all(member.run is not None for member in members):  # otherwise it was one of them, or its data
@@ -291,7 +290,7 @@ class Together:
         for member in (*members, *(each for ready in self._ready.values() for each in ready)):
             task, run, saver = member.task, member.run, member.saver
             if run is not None and saver is not None and member.over is None and run.step > task.start:
-                with numerics(task.configuration.numerics), preserved_draws():
+                with numerics(task.configuration.numerics):
                     run.save(saver)
 
     def _conclude(self, member: Member) -> None:

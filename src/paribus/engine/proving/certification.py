@@ -14,7 +14,6 @@ from paribus.engine.building.architecture import (
     probe_of,
     unchanged_model,
 )
-from paribus.engine.building.data import preserved_draws
 from paribus.engine.building.work import Work
 from paribus.engine.learners.configuration import Configuration
 from paribus.engine.training.segment import numerics
@@ -35,7 +34,7 @@ def certify_architectures(work: Work, configurations: Iterable[Configuration]) -
     """
     distinct = {model_digest(each): each for each in configurations if each.architecture}
     for configuration in distinct.values():
-        with numerics(configuration.numerics), preserved_draws():
+        with numerics(configuration.numerics):
             probe = probe_of(work, configuration)
             _certify(unchanged_model(work, configuration), configuration, probe)
 
@@ -47,7 +46,7 @@ def described(work: Work, configuration: Configuration) -> list[Change]:
         AblationError: A change cannot be made; the class says why.
     """
     told: list[Change] = []
-    with numerics(configuration.numerics), preserved_draws():
+    with numerics(configuration.numerics):
         model, probe = given_model(work, configuration), probe_of(work, configuration)
         if is_reshaped(work, configuration):
             surgery = fitting(model, probe)

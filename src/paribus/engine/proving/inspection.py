@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from paribus.engine.building.architecture import build_model, probe_of
-from paribus.engine.building.data import preserved_draws
 from paribus.engine.building.model import counts_contents
 from paribus.engine.building.objective import check_loss
 from paribus.engine.building.work import Work
@@ -40,7 +39,7 @@ def try_step(work: Work, configuration: Configuration) -> list[str]:
         ConfigurationError: The factory gives the same weights each time.
         ObjectiveError: The loss cannot be minimised.
     """
-    with numerics(configuration.numerics), preserved_draws():
+    with numerics(configuration.numerics):
         model = build_model(work, configuration)
         _refuse_shared(model, work.model.blank())
         if work.train is not None:

@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from paribus.engine.building.architecture import blank_model, model_digest
-from paribus.engine.building.data import preserved_draws
 from paribus.engine.building.optimizer import make_optimizer
 from paribus.engine.building.work import Work
 from paribus.engine.learners.configuration import Configuration, Event, setting_at
@@ -35,7 +34,7 @@ def rehearse(work: Work, configurations: Iterable[Configuration]) -> None:
     rehearsal = _Rehearsal(work)
     for configuration in configurations:
         if configuration.timeline or configuration.optimizer.groups:
-            with numerics(configuration.numerics), preserved_draws():
+            with numerics(configuration.numerics):
                 rehearsal.try_all(configuration)
 
 

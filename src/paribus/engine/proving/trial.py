@@ -11,7 +11,6 @@ import torch
 from torch import nn
 
 from paribus.engine.building.architecture import build_model, model_digest, probe_of
-from paribus.engine.building.data import preserved_draws
 from paribus.engine.building.nested import map_tensors
 from paribus.engine.building.objective import total
 from paribus.engine.building.work import Work
@@ -40,7 +39,7 @@ def try_interventions(work: Work, configurations: Iterable[Configuration]) -> No
         ConfigurationError: An intervention finds nothing to change, or cannot change what it finds.
     """
     for group in _groups(configurations):
-        with numerics(group.first.numerics), preserved_draws(), users_errors_wait():
+        with numerics(group.first.numerics), users_errors_wait():
             _try_group(work, group)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
-from paribus.engine.building.data import Source, preserved_draws
+from paribus.engine.building.data import Source
 from paribus.engine.building.model import torch_dtype
 from paribus.engine.building.preparation import edited, prepared
 from paribus.engine.building.work import Work
@@ -82,7 +82,7 @@ def permutation_importance(
 
     check_count("permutation_importance", "repeats", repeats, least=1)
     work, configuration = learner.work(), learner.configuration
-    with numerics(configuration.numerics), preserved_draws(), torch.no_grad():
+    with numerics(configuration.numerics), torch.no_grad():
         found = learner.checkpoint(step)
         splits = prepared(work, configuration)
         if split not in splits:

@@ -15,7 +15,6 @@ import polars as pl
 import torch
 import xxhash
 
-from paribus.engine.building.data import preserved_draws
 from paribus.engine.building.model import torch_dtype
 from paribus.engine.building.preparation import prepared
 from paribus.engine.building.work import Work
@@ -211,7 +210,7 @@ def _claimed(pairs: Sequence[Pair], claimant: Claimant, store: Store) -> Iterato
 
 
 def _values(pair: Pair, cells: Sequence[Cell], work: Work, replayer: Replayer) -> Mapping[str, Any]:
-    with numerics(cells[pair.learner].configuration.numerics), preserved_draws():
+    with numerics(cells[pair.learner].configuration.numerics):
         one, two = (
             _observe(cells[index], replayer.at(cells[index].configuration, pair.step), work)
             for index in (pair.learner, pair.other)

@@ -67,7 +67,7 @@ def train(
     """
     began = time.perf_counter()
     try:
-        with numerics(task.configuration.numerics), preserved_draws():
+        with numerics(task.configuration.numerics):
             try:
                 run = run or Run(task, work, state, inputs or {})
                 status = run.walk(progress, saver)
@@ -248,7 +248,7 @@ class Run:
 
 @contextmanager
 def numerics(setting: Numerics) -> Iterator[None]:
-    """Hold what decides bits besides the inputs, and put it back.
+    """Hold what decides bits besides the inputs; put it back, and the global generators, too.
 
     Raises:
         ConfigurationError: This machine does not have the device.
@@ -260,7 +260,7 @@ def numerics(setting: Numerics) -> Iterator[None]:
     torch.use_deterministic_algorithms(setting.deterministic)
     torch.set_default_dtype(torch_dtype(setting.dtype))
     try:
-        with preserved_draws_on(torch.device(setting.device)):
+        with preserved_draws(), preserved_draws_on(torch.device(setting.device)):
             yield
     finally:
         torch.set_num_threads(threads)
