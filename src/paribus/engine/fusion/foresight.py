@@ -19,7 +19,7 @@ from paribus.engine.fusion import Fuse
 from paribus.engine.fusion.alone import FORMS, makes_another, obstacle_in_optimizer, obstacle_of
 from paribus.engine.fusion.kinds import most_in_cache, obstacle_in_model
 from paribus.engine.fusion.trace import Untraceable, agreed, trace_step
-from paribus.engine.learners.configuration import Configuration, setting_at
+from paribus.engine.learners.configuration import Configuration, Event, setting_at
 from paribus.engine.training.device import at_hand
 from paribus.engine.training.draws import preserved_draws_on
 from paribus.interventions.settings import Numerics, OptimizerSetting
@@ -46,39 +46,53 @@ def notes_of(
         fuse: How many learners are one group at most.
         opaque: Whether the training function is the user's own.
     """
-    reasons, free = Counter[str](), dict[object, list[Begun]]()
-    for (kind, _), alike in _sorted_out(segments, fuse).items():
-        if reason := obstacle_of(*alike[0], opaque=opaque):
-            reasons[reason] += len(alike)
+    reasons, often, first = Counter[str](), Counter[object](), dict[object, Begun]()
+    for (configuration, step), count in _counted(segments):
+        if reason := obstacle_of(configuration, step, opaque=opaque):
+            reasons[reason] += count
         else:
-            free.setdefault(kind, []).extend(alike)
-    kinds = sorted(free, key=lambda kind: -len(free[kind]))
-    for kind in kinds[:_TRIED]:
-        if reason := _obstacle(kind, *free[kind][0], work, fuse):
-            reasons[reason] += len(free[kind])
+            kind = _kind_of(configuration, step, fuse)
+            often[kind] += count
+            first.setdefault(kind, (configuration, step))
+    kinds = often.most_common()
+    for kind, count in kinds[:_TRIED]:
+        if reason := _obstacle(kind, *first[kind], work, fuse):
+            reasons[reason] += count
     lines = [f"{n} × a segment that is no part of a group: {reason}" for reason, n in reasons.most_common()]
-    if left := sum(len(free[kind]) for kind in kinds[_TRIED:]):
+    if left := sum(count for _, count in kinds[_TRIED:]):
         lines.append(f"{left} × a segment of which the run finds out: there are {len(kinds)} kinds of models")
     return tuple(lines)
 
 
-def _sorted_out(segments: Iterable[Begun], fuse: Fuse) -> dict[tuple[object, object], list[Begun]]:
-    """Sort segments by what decides whether they can be part of a group.
+def _counted(segments: Iterable[Begun]) -> Iterable[tuple[Begun, int]]:
+    """Count the segments of one experiment by what may decide; each sort by the first of it.
 
-    That is what a step of them shows, and the classes of what acts on them. A grid has this in its innermost
-    loop: optimizers that many have in common are looked at once.
+    A grid has this in its innermost loop.
     """
-    forms: dict[tuple[bytes, ...], object] = {}
-    found: dict[tuple[object, object], list[Begun]] = {}
-    for configuration, step in segments:
+    first: dict[object, Begun] = {}
+    counts: dict[object, int] = {}
+    for begun in segments:
+        configuration, step = begun
         parts, active = configuration.components, configuration.active(step)
-        setting = parts["optimizer"].digest, *[e.digest for e in active if makes_another(e.intervention)]
-        if setting not in forms:
-            forms[setting] = _form(setting_at(configuration, step))
-        shown = b"".join([parts[name].digest for name in _DECIDING]), forms[setting], fuse == "auto"
-        sort = shown, tuple([type(e.intervention) for e in active])
-        found.setdefault(sort, []).append((configuration, step))
-    return found
+        acts = tuple([_acting(e) for e in active]) if active else ()
+        sort = parts["architecture"].digest, parts["preparation"].digest, parts["optimizer"].digest, acts
+        if sort in counts:
+            counts[sort] += 1
+        else:
+            first[sort], counts[sort] = begun, 1
+    return zip(first.values(), counts.values(), strict=True)
+
+
+def _acting(event: Event) -> object:
+    """Return what of an event may decide: its class, and what it does where that makes another optimizer."""
+    return event.digest if makes_another(event.intervention) else type(event.intervention)
+
+
+def _kind_of(configuration: Configuration, step: int, fuse: Fuse) -> object:
+    """Return what decides whether a step, where nothing acts within it, is that of a group."""
+    parts = configuration.components
+    deciding = b"".join([parts[name].digest for name in _DECIDING])
+    return deciding, _form(setting_at(configuration, step)), fuse == "auto"
 
 
 def _form(setting: OptimizerSetting) -> object:
