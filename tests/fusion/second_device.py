@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from torch.utils import cpp_extension
 
 NAME = "second"
 
@@ -44,6 +43,8 @@ class Second(ModuleType):
 
 def add(folder: str) -> None:
     """Compile the device, where that is not done, and add it to torch: for the rest of the process."""
+    from torch.utils import cpp_extension  # it complains where there is no GPU
+
     torch.utils.rename_privateuse1_backend(NAME)
     torch._register_device_module(NAME, Second(f"torch.{NAME}"))
     torch.utils.generate_methods_for_privateuse1_backend()
