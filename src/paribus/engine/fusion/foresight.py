@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from typing import TypeAlias
 
 import torch
 from torch import nn
 
 from paribus.engine.building.architecture import build_model, probe_of
-from paribus.engine.building.data import preserved_draws
-from paribus.engine.building.model import torch_dtype
 from paribus.engine.building.optimizer import parameter_groups
 from paribus.engine.building.work import Work
 from paribus.engine.fusion import Fuse
@@ -21,8 +18,8 @@ from paribus.engine.fusion.kinds import most_in_cache, obstacle_in_model
 from paribus.engine.fusion.trace import Untraceable, agreed, trace_step
 from paribus.engine.learners.configuration import Configuration, Event, setting_at
 from paribus.engine.training.device import at_hand
-from paribus.engine.training.draws import preserved_draws_on
-from paribus.interventions.settings import Numerics, OptimizerSetting
+from paribus.engine.training.segment import quick_numerics
+from paribus.interventions.settings import OptimizerSetting
 
 # A model is made and two steps are traced for each: of so many, that is soon done.
 _TRIED = 16
@@ -113,9 +110,12 @@ def _obstacle(
 
 
 def _obstacle_in_step(configuration: Configuration, step: int, work: Work, fuse: Fuse) -> str | None:
-    """Tell why a step is that of no group: it is traced twice, with a model of its own."""
+    """Tell why a step is that of no group: it is traced twice, with a model of its own.
+
+    No optimizer is made: the first costs torch seconds of imports.
+    """
     here = at_hand(configuration)
-    with _quickly(here.numerics):
+    with quick_numerics(here.numerics):
         model = build_model(work, here)
         if reason := obstacle_in_model(model) or _obstacle_in_setting(model, setting_at(here, step)):
             return reason
@@ -127,21 +127,6 @@ def _obstacle_in_step(configuration: Configuration, step: int, work: Work, fuse:
         except Untraceable as reason:
             return str(reason)
     return None
-
-
-@contextmanager
-def _quickly(setting: Numerics) -> Iterator[None]:
-    """Hold what decides which operations are called, without what costs torch seconds of imports.
-
-    That is to make an optimizer, and to ask for deterministic kernels.
-    """
-    dtype = torch.get_default_dtype()
-    torch.set_default_dtype(torch_dtype(setting.dtype))
-    try:
-        with preserved_draws(), preserved_draws_on(torch.device(setting.device)):
-            yield
-    finally:
-        torch.set_default_dtype(dtype)
 
 
 def _obstacle_in_setting(model: nn.Module, setting: OptimizerSetting) -> str | None:

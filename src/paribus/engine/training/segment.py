@@ -255,14 +255,27 @@ def numerics(setting: Numerics) -> Iterator[None]:
     """
     check_here(setting.device)
     threads, deterministic = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled()
-    warn_only, dtype = torch.is_deterministic_algorithms_warn_only_enabled(), torch.get_default_dtype()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.set_num_threads(setting.threads)
     torch.use_deterministic_algorithms(setting.deterministic)
+    try:
+        with quick_numerics(setting):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+
+
+@contextmanager
+def quick_numerics(setting: Numerics) -> Iterator[None]:
+    """Hold what decides which operations a step calls; put it back, and the global generators, too.
+
+    To ask for deterministic kernels costs torch seconds of imports, once a process.
+    """
+    dtype = torch.get_default_dtype()
     torch.set_default_dtype(torch_dtype(setting.dtype))
     try:
         with preserved_draws(), preserved_draws_on(torch.device(setting.device)):
             yield
     finally:
-        torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
         torch.set_default_dtype(dtype)
