@@ -105,6 +105,11 @@ class ExecutionError(ParibusError, RuntimeError):
     """An executor cannot start or go on."""
 
 
+def in_one_line(error: Exception) -> str:
+    """Return what an error says, without breaks."""
+    return " ".join(str(error).split())
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """Phrase the known names, and the nearest one, for an error message.
 

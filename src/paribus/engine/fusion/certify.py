@@ -10,6 +10,7 @@ from paribus.engine.fusion.device import clock
 from paribus.engine.fusion.group import Group, Shape
 from paribus.engine.fusion.trace import Untraceable
 from paribus.engine.fusion.verdicts import Verdict
+from paribus.errors import in_one_line
 
 # Steps in both forms; the steps that follow are the same program on other numbers.
 _STEPS = 3
@@ -86,7 +87,7 @@ class Certificate:
         except Untraceable as reason:
             self.refused = str(reason)
         except Exception as error:  # whatever it is, learners alone have it too, or have none
-            self.refused, self.lasting = f"its program fails: {' '.join(str(error).split())}", False
+            self.refused, self.lasting = f"its program fails: {in_one_line(error)}", False
         else:
             self.together = min(self.together, clock(group.device) - began)
             return losses

@@ -22,6 +22,7 @@ from paribus.engine.fusion.rows import padded
 from paribus.engine.fusion.trace import Trace, Untraceable, trace_forward, without_other_draws
 from paribus.engine.training.segment import Run
 from paribus.engine.training.state import same_bits
+from paribus.errors import in_one_line
 
 # Evaluations in both forms before a program is trusted, as many as of a step of training.
 _PROOFS = 3
@@ -97,7 +98,7 @@ class Evaluation:
         except Untraceable as reason:
             self.refused[rows, shapes] = str(reason)
         except Exception as error:  # whatever it is, a learner alone has it too, or has none
-            self.refused[rows, shapes] = f"its program fails: {' '.join(str(error).split())}"
+            self.refused[rows, shapes] = f"its program fails: {in_one_line(error)}"
         else:
             self.evaluated += rows
             return joined

@@ -19,6 +19,7 @@ from paribus.engine.fusion.trace import Untraceable, agreed, trace_step
 from paribus.engine.learners.configuration import Configuration, Event, setting_at
 from paribus.engine.training.device import at_hand
 from paribus.engine.training.segment import quick_numerics
+from paribus.errors import in_one_line
 from paribus.interventions.settings import OptimizerSetting
 
 # A model is made and two steps are traced for each: of so many, that is soon done.
@@ -105,7 +106,7 @@ def _obstacle(
         try:
             _tried[kind] = _obstacle_in_step(configuration, step, work(), fuse)
         except Exception as error:  # it is recorded when its turn comes, and stops nobody else
-            return f"the first of them fails ({type(error).__name__}: {' '.join(str(error).split())})"
+            return f"the first of them fails ({type(error).__name__}: {in_one_line(error)})"
     return _tried[kind]
 
 

@@ -16,7 +16,7 @@ from paribus.engine.fusion.interrupts import Interrupted, interrupts_wait
 from paribus.engine.training.journal import Saver
 from paribus.engine.training.segment import Progress, Run, failed
 from paribus.engine.training.state import State
-from paribus.errors import StoreError
+from paribus.errors import StoreError, in_one_line
 
 
 @final
@@ -102,7 +102,7 @@ class Walk:
         except StoreError:
             raise
         except Exception as error:  # one of them, or the group: alone from the start it shows
-            refused = f"a step fails: {' '.join(str(error).split())}"
+            refused = f"a step fails: {in_one_line(error)}"
             for member in members:
                 member.run = None
         for member in members:
