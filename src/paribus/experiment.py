@@ -262,8 +262,8 @@ class Experiment(Findings):
         notes = self._trials.notes(trials) if self._trials else ()
         if worth(fuse, plan.steps_to_train):
             segments = (plan.segments[place] for place in plan.to_run)
-            starts = ((segment.configuration, segment.start) for segment in segments)
-            alone = notes_of(starts, lambda: self.work, fuse, opaque=self._train is not None)
+            parts = ((segment.configuration, segment.start, segment.stop) for segment in segments)
+            alone = notes_of(parts, lambda: self.work, fuse, opaque=self._train is not None)
             notes = (*notes, *alone)
         return replace(plan, notes=notes)
 

@@ -122,6 +122,16 @@ def test_a_plan_says_that_a_model_is_too_large_where_groups_are_to_pay(folder: P
     assert told(exp, 3) == []
 
 
+def test_a_plan_says_whose_shapes_too_few_others_have(folder: Path) -> None:
+    layers = SetModule.make_variations(layers=("fc1", "fc2"), bias=(False,))
+    exp = experiment(folder, layers)
+    why = "all that have its shapes take 210 steps, and a program is worth 400"
+    assert told(exp) == [f"2 × {ALONE}: {why}"]
+    assert told(exp, 3) == []
+    assert not is_grouped(exp, "auto")
+    assert is_grouped(experiment(folder.with_name("other"), layers), 3)
+
+
 def test_a_plan_looks_at_the_optimizers_of_windows(folder: Path) -> None:
     late = [
         SEEDS,
@@ -152,7 +162,7 @@ def test_a_plan_of_many_kinds_says_that_it_did_not_try_them_all(
 ) -> None:
     monkeypatch.setattr(foresight, "_TRIED", 1)
     layers = SetModule.make_variations(layers=("fc1", "fc2"), bias=(False,))
-    exp = experiment(folder, layers)
+    exp = experiment(folder, layers, steps=420)
     assert told(exp) == ["1 × a segment of which the run finds out: there are 2 kinds of models"]
 
 

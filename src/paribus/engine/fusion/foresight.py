@@ -12,7 +12,7 @@ from torch import nn
 from paribus.engine.building.architecture import build_model, probe_of
 from paribus.engine.building.optimizer import parameter_groups
 from paribus.engine.building.work import Work
-from paribus.engine.fusion import Fuse
+from paribus.engine.fusion import WORTH, Fuse, worth
 from paribus.engine.fusion.alone import FORMS, makes_another, obstacle_in_optimizer, obstacle_of
 from paribus.engine.fusion.kinds import most_in_cache, obstacle_in_model
 from paribus.engine.fusion.trace import Untraceable, agreed, trace_step
@@ -26,15 +26,17 @@ from paribus.interventions.settings import OptimizerSetting
 _TRIED = 16
 _DECIDING = ("model", "data", "objective", "code", "architecture", "preparation", "numerics")
 
-Begun: TypeAlias = tuple[Configuration, int]
-"""A segment by its learner and its first step."""
+Segment: TypeAlias = tuple[Configuration, int, int]
+"""A learner's steps, from the first to the one after the last."""
 
-_tried: dict[object, str | None] = {}
+_Kind: TypeAlias = tuple[bytes, object, bool]
+
+_tried: dict[_Kind, str | None] = {}
 """Why the steps of a kind are those of no group, as far as this process has tried."""
 
 
 def notes_of(
-    segments: Iterable[Begun], work: Callable[[], Work], fuse: Fuse, *, opaque: bool
+    segments: Iterable[Segment], work: Callable[[], Work], fuse: Fuse, *, opaque: bool
 ) -> tuple[str, ...]:
     """Count segments by why they are trained alone: lines of a plan.
 
@@ -44,17 +46,19 @@ def notes_of(
         fuse: How many learners are one group at most.
         opaque: Whether the training function is the user's own.
     """
-    reasons, often, first = Counter[str](), Counter[object](), dict[object, Begun]()
-    for (configuration, step), count in _counted(segments):
-        if reason := obstacle_of(configuration, step, opaque=opaque):
+    reasons, lengths = Counter[str](), Counter[bytes]()
+    often, first = Counter[_Kind](), dict[_Kind, Segment]()
+    for segment, count, steps in _counted(segments):
+        kind = _kind_of(*segment[:2], fuse)
+        lengths[kind[0]] += steps
+        if reason := obstacle_of(*segment[:2], opaque=opaque):
             reasons[reason] += count
         else:
-            kind = _kind_of(configuration, step, fuse)
             often[kind] += count
-            first.setdefault(kind, (configuration, step))
+            first.setdefault(kind, segment)
     kinds = often.most_common()
     for kind, count in kinds[:_TRIED]:
-        if reason := _obstacle(kind, *first[kind], work, fuse):
+        if reason := _obstacle(kind, *first[kind][:2], work, fuse) or _too_few(lengths[kind[0]], fuse):
             reasons[reason] += count
     lines = [f"{n} × a segment that is no part of a group: {reason}" for reason, n in reasons.most_common()]
     if left := sum(count for _, count in kinds[_TRIED:]):
@@ -62,23 +66,31 @@ def notes_of(
     return tuple(lines)
 
 
-def _counted(segments: Iterable[Begun]) -> Iterable[tuple[Begun, int]]:
-    """Count the segments of one experiment by what may decide; each sort by the first of it.
+def _counted(segments: Iterable[Segment]) -> Iterable[tuple[Segment, int, int]]:
+    """Count the segments of one experiment, and their steps, by what may decide; each sort by its first.
 
     A grid has this in its innermost loop.
     """
-    first: dict[object, Begun] = {}
+    first: dict[object, Segment] = {}
     counts: dict[object, int] = {}
-    for begun in segments:
-        configuration, step = begun
-        parts, active = configuration.components, configuration.active(step)
+    steps: dict[object, int] = {}
+    for segment in segments:
+        configuration, start, stop = segment
+        parts, active = configuration.components, configuration.active(start)
         acts = tuple([_acting(e) for e in active]) if active else ()
         sort = parts["architecture"].digest, parts["preparation"].digest, parts["optimizer"].digest, acts
         if sort in counts:
             counts[sort] += 1
+            steps[sort] += stop - start
         else:
-            first[sort], counts[sort] = begun, 1
-    return zip(first.values(), counts.values(), strict=True)
+            first[sort], counts[sort], steps[sort] = segment, 1, stop - start
+    return zip(first.values(), counts.values(), steps.values(), strict=True)
+
+
+def _too_few(steps: int, fuse: Fuse) -> str | None:
+    """Tell that a program of some shapes is not worth it, of all steps that are to be taken with them."""
+    told = f"all that have its shapes take {steps} steps, and a program is worth {WORTH}"
+    return None if worth(fuse, steps) else told
 
 
 def _acting(event: Event) -> object:
@@ -86,8 +98,8 @@ def _acting(event: Event) -> object:
     return event.digest if makes_another(event.intervention) else type(event.intervention)
 
 
-def _kind_of(configuration: Configuration, step: int, fuse: Fuse) -> object:
-    """Return what decides whether a step, where nothing acts within it, is that of a group."""
+def _kind_of(configuration: Configuration, step: int, fuse: Fuse) -> _Kind:
+    """Return what decides whether a step is that of a group, where nothing acts in it; its shapes first."""
     parts = configuration.components
     deciding = b"".join([parts[name].digest for name in _DECIDING])
     return deciding, _form(setting_at(configuration, step)), fuse == "auto"
@@ -100,7 +112,7 @@ def _form(setting: OptimizerSetting) -> object:
 
 
 def _obstacle(
-    kind: object, configuration: Configuration, step: int, work: Callable[[], Work], fuse: Fuse
+    kind: _Kind, configuration: Configuration, step: int, work: Callable[[], Work], fuse: Fuse
 ) -> str | None:
     if kind not in _tried:
         try:
