@@ -12,7 +12,7 @@ from fusion_cases import DEVICE
 from torch import nn
 
 from learning_cases import POINTS
-from paribus import Experiment
+from paribus import Experiment, TrainableLearner
 from paribus.engine.fusion import foresight, together
 from paribus.interventions import InitWeights, PerturbMomentum, SetModule, SetOptimizer, SetParameterGroup
 
@@ -71,6 +71,13 @@ class Failing(Small):
         return super().forward(inputs)
 
 
+def by_hand(learner: TrainableLearner) -> None:
+    for batch in learner.batches():
+        learner.optimizer.zero_grad()
+        learner.loss(batch).backward()
+        learner.optimizer.step()
+
+
 def own_rate(layers: str) -> Any:
     return [SEEDS, SetParameterGroup.make_variations(layers=(layers,), weight_decay=0.1)]
 
@@ -96,6 +103,7 @@ def is_grouped(exp: Experiment, fuse: Any) -> bool:
         ({"model": Idle}, "a parameter gets no gradient"),
         ({"model": Failing}, "the first of them fails (RuntimeError: no way)"),
         ({"interventions": own_rate("*.bias")}, "SGD has parameter groups"),
+        ({"train": by_hand}, "the training function is the user's own"),
     ],
 )
 def test_a_plan_says_why_learners_are_trained_alone_and_they_are(
